@@ -1,0 +1,3 @@
+//! The `rigmesh` binary.
+
+fn main() {}

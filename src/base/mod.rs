@@ -1,0 +1,19 @@
+//! Step 0: what every other room builds on, and what depends on nothing of ours.
+//!
+//! Time that is handed in ([`Now`]), randomness that is handed in ([`Rng`]), typed errors by
+//! blame ([`Error`]), bounded collections and the limits of outside input. No socket, file,
+//! thread or clock is touched here.
+
+mod bounded;
+mod error;
+mod json;
+mod rng;
+mod text;
+mod time;
+
+pub use bounded::{ByteBudget, Ring};
+pub use error::{Error, Refusal, Result};
+pub use json::{JSON_DEPTH_MAX, check_json};
+pub use rng::Rng;
+pub use text::{base64_decode_strict, base64_encode, is_plain_name, quote_value, sanitise_name};
+pub use time::{Now, Time, Timestamp, TimestampError};

@@ -1,0 +1,1 @@
+//! Step 1: containers of bytes: TRIX, the sealing sigil and SMSG.

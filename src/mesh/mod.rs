@@ -1,0 +1,1 @@
+//! Step 6: the node as one machine, owned by the dispatcher thread.

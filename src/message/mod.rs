@@ -1,0 +1,1 @@
+//! Step 3: the messages of mesh protocol 1.0 (mesh.md §2).

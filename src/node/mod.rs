@@ -1,0 +1,1 @@
+//! Step 8: the handles an embedding program holds.

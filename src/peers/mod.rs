@@ -1,0 +1,1 @@
+//! Step 5: the registry of peers: scores, selection, allowlist, permissions.

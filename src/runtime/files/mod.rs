@@ -1,0 +1,3 @@
+//! Files: written so that a crash leaves the old or the new content, never half of either.
+
+pub(crate) mod atomic;

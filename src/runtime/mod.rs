@@ -1,0 +1,5 @@
+//! Step 7: the only room that blocks: sockets, files, processes, clocks, threads.
+
+pub(crate) mod clock;
+pub(crate) mod files;
+pub(crate) mod process;

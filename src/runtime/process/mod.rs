@@ -1,0 +1,1 @@
+//! Real miner processes: supervision, their HTTP API, the built-in hasher.

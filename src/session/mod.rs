@@ -1,0 +1,1 @@
+//! Step 5: one connection as a machine: handshake, inbound half, outbound half.
