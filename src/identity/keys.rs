@@ -1,9 +1,7 @@
 //! X25519 keys, the node id, and the secret two nodes share.
 
 use crate::base::{Error, Result, Rng, base64_decode_strict, base64_encode};
-use base64::Engine as _;
-use base64::alphabet::STANDARD as ALPHABET;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use crate::formats::reading::go_base64_decode;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::str::FromStr;
@@ -228,14 +226,6 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// Go's base64 decoder: padding required, non-zero trailing bits tolerated.
-const GO_BASE64: GeneralPurpose = GeneralPurpose::new(
-    &ALPHABET,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
-);
-
 /// The bare derivation with the Go node's behaviour: base64 with CR and LF ignored and any trailing
 /// bits, the key's top bit ignored, values at or above 2^255−19 reduced. For nothing but
 /// compatibility: who is admitted is decided on a [`PublicKey`].
@@ -243,8 +233,7 @@ const GO_BASE64: GeneralPurpose = GeneralPurpose::new(
 /// # Errors
 /// [`Error::Malformed`] when the text is not base64 of 32 bytes, or the result is zero (low order).
 pub fn derive_shared_secret(secret: &SecretKey, public_base64: &str) -> Result<SharedSecret> {
-    let bare: Vec<u8> = public_base64.bytes().filter(|c| !matches!(c, b'\r' | b'\n')).collect();
-    let bytes = GO_BASE64.decode(bare).map_err(|e| Error::malformed("public key", format!("invalid base64: {e}")))?;
+    let bytes = go_base64_decode(public_base64).ok_or_else(|| Error::malformed("public key", "invalid base64"))?;
     secret.derive(exactly_32("public key", &bytes)?)
 }
 

@@ -2,6 +2,7 @@
 
 use super::{NodeId, PublicKey, SecretKey, SignKey};
 use crate::base::{Error, Result, Rng, Timestamp, is_plain_name, quote_value};
+use crate::formats::reading::{null_is_default, object_only};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -96,14 +97,10 @@ impl<'de> Deserialize<'de> for Role {
     }
 }
 
-fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) -> std::result::Result<T, D::Error> {
-    Ok(Option::deserialize(d)?.unwrap_or_default())
-}
-
 /// The public description of a node, as it stands in node.json and in the handshake: what somebody
 /// *states*. Nothing in it is true before [`NodeIdentity::checked_key`] and a proof of the key.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub struct NodeIdentity {
     /// Node id as text.
     #[serde(default, deserialize_with = "null_is_default")]
@@ -121,6 +118,8 @@ pub struct NodeIdentity {
     #[serde(default, deserialize_with = "null_is_default")]
     pub role: Role,
 }
+
+object_only!(NodeIdentity);
 
 fn never() -> Timestamp {
     Timestamp::ZERO
@@ -259,6 +258,7 @@ mod tests {
         let nulls = r#"{"id":null,"name":null,"publicKey":null,"createdAt":null,"role":null}"#;
         assert_eq!(serde_json::from_str::<NodeIdentity>(nulls).unwrap(), empty);
         assert!(empty.checked_key().is_err());
+        assert!(serde_json::from_str::<NodeIdentity>("[]").is_err());
     }
 
     #[test]
