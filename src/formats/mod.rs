@@ -1,1 +1,3 @@
 //! Step 1: containers of bytes: TRIX, the sealing sigil and SMSG.
+
+pub mod gojson;
