@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn points_that_would_overflow_or_deepen_the_tree_stand_beside_it() {
         let mut points = vec![Point::new("a", [-1e308]), Point::new("b", [1e308]), Point::new("nan", [f64::NAN])];
-        points.extend((0..1070).map(|k| Point::new(format!("t{k}"), [f64::powi(2.0, -k)])));
+        points.extend((0..1070).map(|k| Point::new(format!("t{k}"), [f64::powi(0.5, k)])));
         let tree = PointTree::build(points, Metric::Chebyshev).unwrap();
         assert_eq!(tree.nearest(&[0.0]).unwrap().0.id, "t1069");
         assert_eq!(tree.k_nearest(&[0.0], 2000).len(), 1073);
