@@ -1,1 +1,15 @@
-//! Step 2: who a node is: keys, node id, shared secret, challenge and response, roles.
+//! Step 2: who a node is: keys, node id, shared secret, challenge and response, roles
+//! (mesh.md §1, secure-session.md §4).
+//!
+//! A node is its X25519 key; the node id is derived from it and proves nothing by itself. Everything
+//! that admits or permits goes by the whole [`PublicKey`].
+
+mod challenge;
+mod keys;
+mod node;
+mod sign;
+
+pub use challenge::{CHALLENGE_BYTES, generate_challenge, sign_challenge, verify_challenge};
+pub use keys::{NodeId, PublicKey, SecretKey, SharedSecret, derive_shared_secret};
+pub use node::{Identity, NodeIdentity, ROLE_BYTES_MAX, Role};
+pub use sign::{SignKey, verify_bind, verify_signature};

@@ -1,1 +1,25 @@
 //! Step 3: the messages of mesh protocol 1.0 (mesh.md §2).
+//!
+//! A [`Message`] is the envelope with its payload still as text; [`Payload`] is the typed content of
+//! all fifteen types. Bytes out are exactly the Go node's; reading is stricter than Go where mesh.md §2
+//! says so (exact key names, no duplicates, no lone surrogates, bounded depth).
+
+mod envelope;
+mod kind;
+mod payload;
+mod raw;
+mod response;
+mod stats;
+
+pub use envelope::Message;
+pub use kind::{
+    DisconnectCode, ErrorCode, MessageType, PROTOCOL_VERSION, SUPPORTED_PROTOCOL_VERSIONS,
+    is_protocol_version_supported,
+};
+pub use payload::{
+    Announcement, Deploy, DeployAck, DeployKind, Disconnect, ErrorPayload, GetLogs, Handshake, HandshakeAck, Logs,
+    MinerAck, Payload, Ping, Pong, StartMiner, StopMiner,
+};
+pub use raw::RawPayload;
+pub use response::{is_protocol_error, parse_response, protocol_error_code, validate_response};
+pub use stats::{MinerStatsItem, Stats};

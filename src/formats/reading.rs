@@ -1,0 +1,122 @@
+//! Reading rules shared by everything that arrives as JSON: what Go's typed decoder accepts where serde
+//! differs (null means "leave the default", byte fields in its lenient base64), and what serde would
+//! accept where Go does not (an array in place of an object).
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
+
+/// Go's base64: standard alphabet, padding required, CR and LF ignored anywhere, non-zero trailing
+/// bits tolerated (trix.md §3). `None` when it is not that.
+pub fn go_base64_decode(text: &str) -> Option<Vec<u8>> {
+    const ENGINE: GeneralPurpose = GeneralPurpose::new(
+        &STANDARD,
+        GeneralPurposeConfig::new()
+            .with_decode_allow_trailing_bits(true)
+            .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
+    );
+    if !text.bytes().any(|c| matches!(c, b'\r' | b'\n')) {
+        return ENGINE.decode(text).ok();
+    }
+    let bare: Vec<u8> = text.bytes().filter(|c| !matches!(c, b'\r' | b'\n')).collect();
+    ENGINE.decode(bare).ok()
+}
+
+/// For `deserialize_with`: `null` gives the default.
+///
+/// # Errors
+/// What the type's own reading gives.
+pub fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(d)?.unwrap_or_default())
+}
+
+/// For `deserialize_with` on a byte field: base64 text as Go reads it, an array of numbers, or null.
+///
+/// # Errors
+/// Anything else.
+pub fn go_bytes<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Vec<u8>>, D::Error> {
+    struct Bytes;
+    impl<'de> Visitor<'de> for Bytes {
+        type Value = Option<Vec<u8>>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("base64 text")
+        }
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            go_base64_decode(text).map(Some).ok_or_else(|| E::custom("invalid base64"))
+        }
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut bytes = Vec::new();
+            while let Some(b) = seq.next_element::<u8>()? {
+                bytes.push(b);
+            }
+            Ok(Some(bytes))
+        }
+    }
+    d.deserialize_any(Bytes)
+}
+
+/// [`go_bytes`] where null and empty mean the same.
+///
+/// # Errors
+/// As [`go_bytes`].
+pub fn go_bytes_or_empty<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+    Ok(go_bytes(d)?.unwrap_or_default())
+}
+
+/// Implements serde's two traits for a type with `#[serde(remote = "Self")]`, so that it is read from
+/// an object only: a derived reader alone would also take an array of the fields' values.
+macro_rules! object_only {
+    ($($type:ident),+ $(,)?) => {$(
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+                $type::serialize(self, s)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+                struct Object;
+                impl<'de> serde::de::Visitor<'de> for Object {
+                    type Value = $type;
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("an object")
+                    }
+                    fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> std::result::Result<$type, A::Error> {
+                        $type::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+                    }
+                }
+                d.deserialize_map(Object)
+            }
+        }
+    )+};
+}
+pub(crate) use object_only;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_read_as_go_does() {
+        assert_eq!(go_base64_decode("YWI=").unwrap(), b"ab");
+        assert_eq!(go_base64_decode("Y\r\nWJ=\n").unwrap(), b"ab");
+        for bad in ["YWI", "YWI= ", "YW-_", "!!!!", "=", "YQ==YQ=="] {
+            assert_eq!(go_base64_decode(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn byte_fields_take_text_numbers_and_null() {
+        let read = |text: &str| go_bytes(&mut serde_json::Deserializer::from_str(text)).map_err(|e| e.to_string());
+        assert_eq!(read("\"AAEC\""), Ok(Some(vec![0, 1, 2])));
+        assert_eq!(read("[0,1,2]"), Ok(Some(vec![0, 1, 2])));
+        assert_eq!(read("null"), Ok(None));
+        assert!(read("[256]").is_err() && read("5").is_err() && read("\"AAE\"").is_err());
+    }
+}
