@@ -4,8 +4,8 @@
 use crate::base::{Error, Result, Timestamp};
 use crate::identity::{NodeId, PublicKey};
 use crate::message::{Message, Payload};
-use crate::miners::{LogSlice, MinerStats, Profile};
-use crate::peers::Grant;
+use crate::miners::{LogSlice, MinerStats};
+use crate::peers::Grants;
 use crate::session::{Established, Expect, InboundLimits, Lane};
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,7 +115,7 @@ pub(crate) enum Output {
 #[derive(Clone, Debug)]
 pub(crate) struct Permit {
     pub(crate) key: PublicKey,
-    pub(crate) grant: Option<Grant>,
+    pub(crate) grant: Option<Grants>,
 }
 
 /// Slow work on the rig.

@@ -19,8 +19,8 @@ pub(crate) use io::{Answer, CallId, Command, ConnectTo, DialId, Input, JobId, Jo
 pub(crate) use marks::MarksTable;
 
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
-use crate::message::{Disconnect, Message, Payload, disconnect_code, error_code};
-use crate::peers::{Admission, PeerRegistry};
+use crate::message::{Disconnect, DisconnectCode, ErrorCode, Message, MessageType, Payload};
+use crate::peers::{Admission, Expected, LifecycleOutput, PeerRegistry};
 use crate::session::{Dialogue, DialogueConfig, Expect, Lane, Opening, Verdict};
 use dials::Dials;
 use links::Links;
@@ -93,8 +93,9 @@ impl Mesh {
 
     /// When [`Mesh::handle_timeout`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        let times = [self.links.poll_timeout(), self.rpc.poll_timeout(), self.worker.poll_timeout(), self.dials.poll_timeout(), self.marks_due];
-        times.into_iter().flatten().min()
+        let lives = self.registry.read().poll_timeout().filter(|_| !self.stopping);
+        let parts = [self.links.poll_timeout(), self.rpc.poll_timeout(), self.worker.poll_timeout(), self.dials.poll_timeout(), self.marks_due, lives];
+        parts.into_iter().flatten().min()
     }
 
     pub(crate) fn handle_input(&mut self, now: Now, input: Input) {
@@ -180,7 +181,7 @@ impl Mesh {
         }
         while let Some((job, late)) = self.worker.pop_overdue(now.mono) {
             self.outputs.push_back(Output::JobOverdue { job });
-            let payload = worker::error(error_code::TIMEOUT, "the rig took too long");
+            let payload = worker::error(ErrorCode::TIMEOUT, "the rig took too long");
             self.reply(now, late.link, &late.request, &payload);
         }
         if self.marks_due.is_some_and(|at| at <= now.mono) {
@@ -188,6 +189,7 @@ impl Mesh {
             let snapshot = self.marks.snapshot(now.wall);
             self.outputs.push_back(Output::SaveMarks(snapshot));
         }
+        self.drive_lives(now);
         self.drive_dials(now);
     }
 
@@ -208,7 +210,8 @@ impl Mesh {
         }
         self.links.refresh_timer(id);
         if let Some(peer) = announced {
-            self.outputs.push_back(Output::Announced { link: id, burst: peer.burst, rate_per_s: peer.rate });
+            let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+            self.outputs.push_back(Output::Announced { link: id, burst: number(peer.burst), rate_per_s: number(peer.rate) });
             if let Some(link) = self.links.link(id) {
                 let (burst, rate) = self.config.dialogue.announced_limit;
                 link.limits.set(burst, rate);
@@ -226,7 +229,7 @@ impl Mesh {
             Verdict::Answer(message) => self.outputs.push_back(Output::Send { link: id, lane: Lane::Control, message: *message }),
             Verdict::Pong { round_trip } => {
                 if let Some(link) = self.links.link(id) {
-                    self.registry.write().handle_pong(now, &link.peer, round_trip);
+                    self.note_round_trip(now, &link.peer, round_trip);
                 }
             }
             Verdict::Reply { request, message } => self.complete(now, &request, message),
@@ -241,26 +244,31 @@ impl Mesh {
     fn complete(&mut self, now: Now, request: &str, message: Message) {
         let Some(pending) = self.rpc.complete(request) else { return };
         let round_trip = now.mono.since(pending.sent);
-        let mut registry = self.registry.write();
-        registry.record_success(now, &pending.peer);
-        if message.kind == crate::message::MessageType::Pong {
-            registry.handle_pong(now, &pending.peer, round_trip);
+        if message.kind == MessageType::Pong {
+            self.note_round_trip(now, &pending.peer, round_trip);
+        } else {
+            self.registry.write().record_success(now, &pending.peer);
         }
-        drop(registry);
         self.answer(pending.call, Ok(Answer::Reply { message, round_trip }));
+    }
+
+    /// A round trip on the authenticated link: latency and score of the peer, if it is registered.
+    fn note_round_trip(&self, now: Now, peer: &str, round_trip: Duration) {
+        let _ = self.registry.write().handle_ping_result(now, peer, Some(round_trip.as_secs_f64() * 1000.0));
     }
 
     /// The one place where a request's permission is looked at (and once more when its job starts).
     fn handle_request(&mut self, now: Now, id: LinkId, message: Message) {
         let Some(link) = self.links.link(id) else { return };
         let key = link.key;
+        let grants = self.registry.read().grants(&key, self.marks.own(now.wall));
         if let Some(grant) = worker::grant_needed(&message)
             && !self.config.trust_all
-            && !self.registry.read().grants(&key, self.marks.own(now.wall)).contains(grant)
+            && let Err(why) = grants.require(grant)
         {
-            let why = Refusal::Permission(grant.name()).to_string();
+            let why = why.to_string();
             log::warn!(target: "worker", peer = message.from.as_str(), kind = message.kind.as_str(); "request refused: {why}");
-            return self.reply(now, id, &message, &worker::error(error_code::UNAUTHORIZED, &why));
+            return self.reply(now, id, &message, &worker::error(ErrorCode::UNAUTHORIZED, &why));
         }
         let (permit, work) = match worker::read(&message, key) {
             Asked::Work(permit, work) => (permit, work),
@@ -268,7 +276,7 @@ impl Mesh {
             Asked::Ignore => return,
         };
         if !self.config.works {
-            return self.reply(now, id, &message, &worker::error(error_code::OPERATION_FAILED, "this node is a controller and runs no miners"));
+            return self.reply(now, id, &message, &worker::error(ErrorCode::OPERATION_FAILED, "this node is a controller and runs no miners"));
         }
         let permit = Permit { grant: permit.grant.filter(|_| !self.config.trust_all), ..permit };
         let marks = (permit.grant.is_some() && self.marks.is_dirty()).then(|| {
@@ -279,7 +287,7 @@ impl Mesh {
             Ok(job) => self.outputs.push_back(Output::Job { job, permit, marks, work }),
             Err(e) => {
                 self.outputs.extend(marks.map(Output::SaveMarks));
-                self.reply(now, id, &message, &worker::error(error_code::OPERATION_FAILED, &e.to_string()));
+                self.reply(now, id, &message, &worker::error(ErrorCode::OPERATION_FAILED, &e.to_string()));
             }
         }
     }
@@ -353,8 +361,13 @@ impl Mesh {
         if entry.address.is_empty() {
             return Err(Error::Unreachable(format!("{peer} has no address and is not connected")));
         }
-        let (tls, tls_pin) = registry.tls(peer);
-        Ok(Target { address: entry.address.clone(), expect: registry.expect(peer), tls, tls_pin })
+        let expect = match registry.expected(peer) {
+            Some(Expected::Key(key)) => Expect::Key(key),
+            Some(Expected::Id(id)) => Expect::Id(id),
+            Some(Expected::First | Expected::Any) | None => Expect::Anyone,
+        };
+        let (tls, tls_pin) = registry.extra(peer).map_or((false, None), |extra| (extra.tls, extra.tls_pin));
+        Ok(Target { address: entry.address.clone(), expect, tls, tls_pin })
     }
 
     fn dial(&mut self, target: Target, peer: Option<String>, waiter: Option<CallId>) {
@@ -371,6 +384,31 @@ impl Mesh {
         let links = &self.links;
         for (dial, target) in self.dials.poll_uplinks(now.mono, |key| links.active(key).is_some()) {
             self.outputs.push_back(Output::Dial { dial, target });
+        }
+    }
+
+    /// The lives of the peers: stale ones are dialled again, and evicted when they stay away.
+    fn drive_lives(&mut self, now: Now) {
+        let mut retries = Vec::new();
+        {
+            let mut registry = self.registry.write();
+            registry.handle_timeout(now, &mut self.rng);
+            while let Some(output) = registry.poll_output() {
+                match output {
+                    LifecycleOutput::Retry { id, .. } => retries.push(id),
+                    LifecycleOutput::Stale { id } => log::info!(target: "peers", peer = id.as_str(); "peer is stale"),
+                    LifecycleOutput::Evicted { id } => log::info!(target: "peers", peer = id.as_str(); "peer evicted"),
+                }
+            }
+        }
+        for peer in retries {
+            if !self.stopping
+                && let Ok(target) = self.target_of(&peer)
+                && self.links.active_by_peer(&peer).is_none()
+                && !self.dials.is_dialling(&peer)
+            {
+                self.dial(target, Some(peer), None);
+            }
         }
     }
 
@@ -414,7 +452,7 @@ impl Mesh {
         };
         for link in lost {
             self.worker.forget_link(link);
-            self.say_goodbye(now, link, "revoked", disconnect_code::GOING_AWAY, &Refusal::NotAllowed.into());
+            self.say_goodbye(now, link, "revoked", DisconnectCode::GOING_AWAY, &Refusal::NotAllowed.into());
         }
     }
 
@@ -425,7 +463,7 @@ impl Mesh {
         }
         let links: Vec<LinkId> = self.links.iter().map(|(id, _)| id).collect();
         for link in links {
-            self.say_goodbye(now, link, "server shutdown", disconnect_code::SHUTDOWN, &Error::ShuttingDown);
+            self.say_goodbye(now, link, "server shutdown", DisconnectCode::SHUTDOWN, &Error::ShuttingDown);
         }
         if self.marks.is_dirty() {
             let snapshot = self.marks.snapshot(now.wall);
@@ -443,7 +481,7 @@ impl Mesh {
                 self.outputs.push_back(Output::Send { link: id, lane: Lane::Control, message: ping });
             }
             Ok(_) => {}
-            Err(hangup) => return self.say_goodbye(now, id, "timeout", disconnect_code::TIMEOUT, &hangup.into()),
+            Err(hangup) => return self.say_goodbye(now, id, "timeout", DisconnectCode::TIMEOUT, &hangup.into()),
         }
         self.links.refresh_timer(id);
     }

@@ -3,7 +3,7 @@
 
 use super::io::{Answer, LinkId, Output};
 use super::links::{Promotion, copied_error};
-use super::{Mesh, disconnect_code};
+use super::{DisconnectCode, Mesh};
 use crate::base::{Error, Now, Refusal};
 use crate::peers::Admission;
 
@@ -18,19 +18,19 @@ impl Mesh {
         // who then gets nothing but pings and no entry.
         let stranger = matches!(admission, Admission::Refused | Admission::Revoked);
         if stranger && dial.is_none() {
-            self.say_goodbye(now, id, "peer not authorized", disconnect_code::GOING_AWAY, &Refusal::NotAllowed.into());
+            self.say_goodbye(now, id, "peer not authorized", DisconnectCode::GOING_AWAY, &Refusal::NotAllowed.into());
             return false;
         }
         let surplus = match self.links.promote(id, now.mono) {
             Promotion::Active(surplus) => surplus,
             Promotion::Refused => {
                 log::error!(target: "mesh", peer = peer.as_str(); "{}", super::links::COPIED);
-                self.say_goodbye(now, id, super::links::COPIED, disconnect_code::GOING_AWAY, &copied_error());
+                self.say_goodbye(now, id, super::links::COPIED, DisconnectCode::GOING_AWAY, &copied_error());
                 return false;
             }
         };
         for old in surplus {
-            self.say_goodbye(now, old, "replaced", disconnect_code::GOING_AWAY, &Error::Unreachable("replaced by newer connections".to_owned()));
+            self.say_goodbye(now, old, "replaced", DisconnectCode::GOING_AWAY, &Error::Unreachable("replaced by newer connections".to_owned()));
         }
         if !stranger {
             let mut registry = self.registry.write();

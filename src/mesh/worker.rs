@@ -5,9 +5,9 @@ use super::io::{JobId, JobResult, LinkId, Permit, Work};
 use crate::base::{Error, Now, Refusal, Result, Time, Timestamp};
 use crate::formats::gojson;
 use crate::identity::PublicKey;
-use crate::message::{Logs, Message, MinerAck, MinerStatsItem, Payload, Stats, error_code};
+use crate::message::{ErrorCode, ErrorPayload, Logs, Message, MessageType, MinerAck, MinerStatsItem, Payload, Stats};
 use crate::miners::MinerStats;
-use crate::peers::Grant;
+use crate::peers::Grants;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -53,37 +53,37 @@ pub(crate) fn read(message: &Message, key: PublicKey) -> Asked {
     let permit = |grant| Permit { key, grant };
     let work = match message.payload() {
         Ok(payload) => payload,
-        Err(e) => return Asked::Refuse(error_code::OPERATION_FAILED, e.to_string()),
+        Err(e) => return Asked::Refuse(ErrorCode::OPERATION_FAILED, e.to_string()),
     };
     match work {
         Payload::GetStats => Asked::Work(permit(None), Work::Stats),
-        Payload::StartMiner(start) if start.miner_type.is_empty() => Asked::Refuse(error_code::OPERATION_FAILED, "miner type is required".to_owned()),
+        Payload::StartMiner(start) if start.miner_type.is_empty() => Asked::Refuse(ErrorCode::OPERATION_FAILED, "miner type is required".to_owned()),
         Payload::StartMiner(start) => {
-            let config = match start.config.as_ref().map(|raw| serde_json::from_str(raw.as_str())).transpose() {
-                Ok(config) => config.filter(|c: &serde_json::Value| !c.is_null()),
-                Err(e) => return Asked::Refuse(error_code::OPERATION_FAILED, format!("malformed config: {e}")),
+            let config = match (start.config.is_null(), start.config.parse()) {
+                (true, _) => None,
+                (false, Ok(config)) => Some(config),
+                (false, Err(e)) => return Asked::Refuse(ErrorCode::OPERATION_FAILED, e.to_string()),
             };
-            let profile_id = start.profile_id.filter(|id| !id.is_empty());
-            Asked::Work(permit(Some(Grant::Operate)), Work::Start { miner_type: start.miner_type, profile_id, config })
+            let profile_id = Some(start.profile_id).filter(|id| !id.is_empty());
+            Asked::Work(permit(Some(Grants::OPERATE)), Work::Start { miner_type: start.miner_type, profile_id, config })
         }
-        Payload::StopMiner(stop) => Asked::Work(permit(Some(Grant::Operate)), Work::Stop { miner: stop.miner_name }),
+        Payload::StopMiner(stop) => Asked::Work(permit(Some(Grants::OPERATE)), Work::Stop { miner: stop.miner_name }),
         Payload::GetLogs(logs) => {
             let lines = if (1..=LINES_MAX).contains(&logs.lines) { logs.lines } else { LINES_MAX };
-            let since_ms = logs.since.filter(|since| *since != 0);
-            Asked::Work(permit(Some(Grant::Observe)), Work::Logs { miner: logs.miner_name, lines: usize::try_from(lines).unwrap_or(0), since_ms })
+            let since_ms = Some(logs.since).filter(|since| *since != 0);
+            Asked::Work(permit(Some(Grants::OBSERVE)), Work::Logs { miner: logs.miner_name, lines: usize::try_from(lines).unwrap_or(0), since_ms })
         }
-        Payload::Deploy(_) => Asked::Refuse(error_code::OPERATION_FAILED, "this version of RigMesh takes no deployments".to_owned()),
+        Payload::Deploy(_) => Asked::Refuse(ErrorCode::OPERATION_FAILED, "this version of RigMesh takes no deployments".to_owned()),
         _ => Asked::Ignore,
     }
 }
 
 /// The permission a request needs, named before anything else about it is looked at.
-pub(crate) fn grant_needed(message: &Message) -> Option<Grant> {
-    use crate::message::MessageType as T;
+pub(crate) fn grant_needed(message: &Message) -> Option<Grants> {
     match message.kind {
-        T::StartMiner | T::StopMiner => Some(Grant::Operate),
-        T::Deploy => Some(Grant::Deploy),
-        T::GetLogs => Some(Grant::Observe),
+        MessageType::StartMiner | MessageType::StopMiner => Some(Grants::OPERATE),
+        MessageType::Deploy => Some(Grants::DEPLOY),
+        MessageType::GetLogs => Some(Grants::OBSERVE),
         _ => None,
     }
 }
@@ -96,7 +96,7 @@ impl Worker {
         }
         self.next += 1;
         let id = JobId(self.next);
-        let max = if grant_needed(&request).is_some_and(|g| g != Grant::Observe) { CHANGE_MAX } else { QUERY_MAX };
+        let max = if grant_needed(&request).is_some_and(|g| g != Grants::OBSERVE) { CHANGE_MAX } else { QUERY_MAX };
         self.jobs.insert(id, Job { link, request, deadline: now + max });
         Ok(id)
     }
@@ -132,29 +132,29 @@ pub(crate) struct Me<'a> {
 
 /// The reply to a request whose work ended so.
 pub(crate) fn reply_payload(me: &Me<'_>, now: Now, request: &Message, result: Result<JobResult>) -> Payload {
-    let acks = matches!(request.kind, crate::message::MessageType::StartMiner | crate::message::MessageType::StopMiner);
+    let acks = matches!(request.kind, MessageType::StartMiner | MessageType::StopMiner);
     match result {
         Ok(JobResult::Stats(miners)) => Payload::Stats(stats(me, now, &miners)),
-        Ok(JobResult::Started { name } | JobResult::Stopped { name }) => Payload::MinerAck(MinerAck { success: true, miner_name: Some(name), error: None }),
+        Ok(JobResult::Started { name } | JobResult::Stopped { name }) => Payload::MinerAck(MinerAck { success: true, miner_name: name, error: String::new() }),
         Ok(JobResult::Logs(slice)) => {
             let (lines, cut) = newest_that_fit(slice.lines, me.frame_bytes_max.saturating_sub(ENVELOPE_BYTES));
             let name = match request.payload() {
                 Ok(Payload::GetLogs(asked)) => asked.miner_name,
                 _ => String::new(),
             };
-            Payload::Logs(Logs { miner_name: name, lines, has_more: slice.has_more || cut })
+            Payload::Logs(Logs { miner_name: name, lines: Some(lines), has_more: slice.has_more || cut })
         }
-        Err(Error::Rejected(Refusal::Permission(grant))) => error(error_code::UNAUTHORIZED, &Refusal::Permission(grant).to_string()),
-        Err(e) if acks => Payload::MinerAck(MinerAck { success: false, miner_name: None, error: Some(e.to_string()) }),
-        Err(e @ Error::NotFound(_)) => error(error_code::NOT_FOUND, &e.to_string()),
-        Err(e @ Error::TimedOut(_)) => error(error_code::TIMEOUT, &e.to_string()),
-        Err(e) => error(error_code::OPERATION_FAILED, &e.to_string()),
+        Err(Error::Rejected(Refusal::Permission(grant))) => error(ErrorCode::UNAUTHORIZED, &Refusal::Permission(grant).to_string()),
+        Err(e) if acks => Payload::MinerAck(MinerAck { success: false, miner_name: String::new(), error: e.to_string() }),
+        Err(e @ Error::NotFound(_)) => error(ErrorCode::NOT_FOUND, &e.to_string()),
+        Err(e @ Error::TimedOut(_)) => error(ErrorCode::TIMEOUT, &e.to_string()),
+        Err(e) => error(ErrorCode::OPERATION_FAILED, &e.to_string()),
     }
 }
 
 /// An `error` payload.
 pub(crate) fn error(code: i64, text: &str) -> Payload {
-    Payload::Error(crate::message::ErrorPayload { code, message: text.to_owned(), details: None })
+    Payload::Error(ErrorPayload { code, message: text.to_owned(), details: String::new() })
 }
 
 fn stats(me: &Me<'_>, now: Now, miners: &[MinerStats]) -> Stats {
@@ -162,7 +162,7 @@ fn stats(me: &Me<'_>, now: Now, miners: &[MinerStats]) -> Stats {
     let mut items = Vec::new();
     for miner in miners {
         let item = item(miner);
-        let size = sealed_size(&gojson::to_string(&item));
+        let size = sealed_size(&gojson::to_string(&item).unwrap_or_default());
         let Some(left) = room.checked_sub(size) else { break };
         room = left;
         items.push(item);
@@ -170,7 +170,7 @@ fn stats(me: &Me<'_>, now: Now, miners: &[MinerStats]) -> Stats {
     Stats {
         node_id: me.id.to_owned(),
         node_name: me.name.to_owned(),
-        miners: items,
+        miners: Some(items),
         uptime: i64::try_from(now.wall.since(me.started).as_secs()).unwrap_or(i64::MAX),
     }
 }
@@ -179,7 +179,7 @@ fn item(miner: &MinerStats) -> MinerStatsItem {
     let int = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     MinerStatsItem {
         name: miner.name.clone(),
-        miner_type: miner.miner_type.clone(),
+        kind: miner.miner_type.clone(),
         hashrate: miner.hashrate_hs.unwrap_or(0.0),
         shares: int(miner.shares),
         rejected: int(miner.rejected),
@@ -188,7 +188,7 @@ fn item(miner: &MinerStats) -> MinerStatsItem {
         algorithm: miner.algorithm.clone(),
         cpu_threads: i64::from(miner.cpu_threads),
         state: Some(miner.state.to_string()),
-        hashrate_known: miner.hashrate_hs.is_none().then_some(false),
+        hashrate_known: miner.hashrate_hs.is_some(),
         note: miner.note.clone(),
     }
 }
@@ -197,7 +197,7 @@ fn item(miner: &MinerStats) -> MinerStatsItem {
 fn newest_that_fit(lines: Vec<String>, mut room: usize) -> (Vec<String>, bool) {
     let mut from = lines.len();
     for line in lines.iter().rev() {
-        let Some(left) = room.checked_sub(sealed_size(&gojson::to_string(line)) + 1) else { break };
+        let Some(left) = room.checked_sub(sealed_size(&gojson::to_string(line).unwrap_or_default()) + 1) else { break };
         room = left;
         from -= 1;
     }
@@ -207,7 +207,7 @@ fn newest_that_fit(lines: Vec<String>, mut room: usize) -> (Vec<String>, bool) {
 
 /// How many bytes a piece of message JSON takes inside the sealed inner JSON, where it is escaped once more.
 fn sealed_size(json: &str) -> usize {
-    gojson::to_string_html(json).len()
+    gojson::to_string_html(json).map_or(usize::MAX / 2, |text| text.len())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::dispatcher::{Event, InboxSender, SaveMarks};
 use super::threads::{STACK, Threads};
-use crate::base::{Error, Refusal, Result};
+use crate::base::{Error, Result};
 use crate::mesh::{JobId, JobResult, MarksSnapshot, Permit, Work};
 use crate::miners::{MinerManager, ProfileManager, StartRequest};
 use crate::peers::PeerRegistry;
@@ -60,7 +60,7 @@ impl Jobs {
     /// Saves when convenient. A full queue is no loss: the next change brings a newer snapshot with the next command.
     pub(crate) fn save_marks(&mut self, snapshot: MarksSnapshot) {
         if let Err(e) = self.put(Task::Save(snapshot)) {
-            log::warn!(target: "runtime"; "freshness not saved now: {e}");
+            log::warn!(target: "runtime", "freshness not saved now: {e}");
         }
     }
 
@@ -89,7 +89,7 @@ impl Jobs {
                 match task {
                     Task::Save(marks) => {
                         if let Err(e) = (hands.save_marks)(&marks) {
-                            log::error!(target: "runtime"; "freshness not saved: {e}");
+                            log::error!(target: "runtime", "freshness not saved: {e}");
                         }
                     }
                     Task::Work { job, permit, marks, work } => {
@@ -109,9 +109,8 @@ impl Hands {
     fn work(&self, permit: &Permit, marks: Option<&MarksSnapshot>, work: Work) -> Result<JobResult> {
         // Asked again: the key may have been revoked while the job waited.
         if let Some(grant) = permit.grant
-            && !self.registry.read().grants(&permit.key, super::clock::wall()).contains(grant)
         {
-            return Err(Refusal::Permission(grant.name()).into());
+            self.registry.read().grants(&permit.key, super::clock::wall()).require(grant)?;
         }
         if let Some(marks) = marks {
             (self.save_marks)(marks).map_err(|e| Error::Failed(format!("the command was not carried out, because it could not be recorded: {e}")))?;
@@ -121,8 +120,9 @@ impl Hands {
             Work::Stats => Ok(JobResult::Stats(miners.list_miners().iter().filter_map(|m| m.stats().ok()).collect())),
             Work::Start { miner_type, profile_id, config } => {
                 let profile = match (&config, &profile_id) {
-                    (_, Some(id)) => Some(self.profile(id)?),
-                    (Some(_), None) => None,
+                    (None, Some(id)) => Some(self.profile(id)?),
+                    // A config of its own is enough; a profile that exists lies under it.
+                    (Some(_), id) => id.as_ref().and_then(|id| self.profile(id).ok()),
                     (None, None) => return Err(Error::Failed("no config given and no profile named".to_owned())),
                 };
                 let miner = miners.start_miner(&StartRequest { miner_type, profile, config })?;

@@ -10,7 +10,7 @@ use super::freshness::{Freshness, Marks};
 use super::limit::{Bucket, SeenIds};
 use super::{Established, Side};
 use crate::base::{Error, Now, Refusal, Rng, Time, Timestamp};
-use crate::message::{Announcement, ErrorPayload, Message, MessageType, Payload, Ping, Pong, error_code};
+use crate::message::{Announcement, ErrorCode, ErrorPayload, Message, MessageType, Payload, Ping, Pong};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -244,7 +244,7 @@ impl Dialogue {
         if now.mono < self.ping_due() {
             return Ok(None);
         }
-        let rigmesh = (!self.announced).then(|| Box::new(self.config.announcement.clone()));
+        let rigmesh = (!self.announced).then(|| self.config.announcement.clone());
         let payload = Payload::Ping(Ping { sent_at: now.wall.unix_millis(), rigmesh });
         let message = Message::new(now, rng, &self.local_id, &self.peer_id, &payload);
         self.note_sent(now.mono, &message.id, false, true);
@@ -327,7 +327,7 @@ impl Dialogue {
             let asked = matches!(class, Class::Query | Class::Command);
             opening.verdict = if asked && self.limit_answers.take(now.mono, 1).is_ok() {
                 let why = Refusal::RateLimit { retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1) };
-                self.answer_error(&message, now, rng, error_code::OPERATION_FAILED, &why.to_string())
+                self.answer_error(&message, now, rng, ErrorCode::OPERATION_FAILED, &why.to_string())
             } else {
                 Verdict::Drop(Dropped::RateLimited)
             };
@@ -376,7 +376,7 @@ impl Dialogue {
             self.announced = true;
             let (burst, rate) = self.config.announced_limit;
             self.limit.set(now.mono, u64::from(burst), u64::from(rate));
-            opening.announced = Some(*announcement);
+            opening.announced = Some(announcement);
         }
     }
 
@@ -387,16 +387,16 @@ impl Dialogue {
         match message.parse::<Ping>() {
             Ok(ping) => {
                 // Only a RigMesh node asks by announcing itself; a Go node gets the plain pong.
-                let rigmesh = ping.rigmesh.map(|_| Box::new(self.config.announcement.clone()));
+                let rigmesh = ping.rigmesh.map(|_| self.config.announcement.clone());
                 let pong = Pong { sent_at: ping.sent_at, received_at: now.wall.unix_millis(), rigmesh };
                 Verdict::Answer(Box::new(self.reply(message, now, rng, &Payload::Pong(pong))))
             }
-            Err(e) => self.answer_error(message, now, rng, error_code::OPERATION_FAILED, &e.to_string()),
+            Err(e) => self.answer_error(message, now, rng, ErrorCode::OPERATION_FAILED, &e.to_string()),
         }
     }
 
     fn answer_error(&self, request: &Message, now: Now, rng: &mut Rng, code: i64, text: &str) -> Verdict {
-        let payload = Payload::Error(ErrorPayload { code, message: text.to_owned(), details: None });
+        let payload = Payload::Error(ErrorPayload { code, message: text.to_owned(), details: String::new() });
         Verdict::Answer(Box::new(self.reply(request, now, rng, &payload)))
     }
 
@@ -408,7 +408,7 @@ impl Dialogue {
             }
             _ => "not fresh: this message was accepted before".to_owned(),
         };
-        self.answer_error(message, now, rng, error_code::INVALID_MESSAGE, &text)
+        self.answer_error(message, now, rng, ErrorCode::INVALID_MESSAGE, &text)
     }
 
     /// A reply that always states who we are, also when the request's `to` was empty.

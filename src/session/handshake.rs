@@ -86,7 +86,7 @@ impl Initiator {
         let challenge = challenges.issue(now.mono, rng);
         let payload = Payload::Handshake(Handshake {
             identity: local.info().clone(),
-            challenge: Some(challenge.to_vec()),
+            challenge: challenge.to_vec(),
             version: PROTOCOL_VERSION.to_owned(),
         });
         let message = Message::new(now, rng, &local.id().to_string(), &expect.id_text(), &payload);
@@ -103,7 +103,7 @@ impl Initiator {
         }
         let ack: HandshakeAck = message.parse()?;
         if !ack.accepted {
-            return Err(Refusal::Handshake(ack.reason.unwrap_or_default()).into());
+            return Err(Refusal::Handshake(ack.reason).into());
         }
         let key = ack.identity.checked_key()?;
         if key == local.public_key() {
@@ -111,9 +111,9 @@ impl Initiator {
         }
         self.expect.check(&key)?;
         let secret = local.secret().shared_secret(&key)?;
-        let response = ack.challenge_response.ok_or_else(|| Error::malformed("handshake ack", "no challenge response"))?;
-        if !verify_challenge(&self.challenge, &response, &secret) {
-            return Err(Error::malformed("handshake ack", "the challenge response is wrong: the peer does not hold the key it shows"));
+        if !verify_challenge(&self.challenge, &ack.challenge_response, &secret) {
+            let detail = "the challenge response is absent or wrong: the peer does not hold the key it shows";
+            return Err(Error::malformed("handshake ack", detail));
         }
         Ok(established(Side::Initiator, ack.identity, key, &secret))
     }
@@ -162,14 +162,14 @@ pub fn respond(
         Ok(message) => return Responded::Close(Error::malformed("handshake", format!("the first message has type {}", message.kind.as_str()))),
         Err(e) => return Responded::Close(e),
     };
-    let mut ack = |to: &str, accepted: bool, reason: Option<String>, response: Option<Vec<u8>>| {
+    let mut ack = |to: &str, accepted: bool, reason: String, response: Vec<u8>| {
         let payload =
             Payload::HandshakeAck(HandshakeAck { identity: local.info().clone(), challenge_response: response, accepted, reason });
         let mut text = Vec::new();
         Message::new(now, rng, &local.id().to_string(), to, &payload).encode_into(&mut text);
         text
     };
-    let mut reject = |to: &str, reason: String| Responded::Reject { ack: ack(to, false, Some(reason.clone()), None), reason };
+    let mut reject = |to: &str, reason: String| Responded::Reject { ack: ack(to, false, reason.clone(), Vec::new()), reason };
 
     let version = match message.parse::<Option<Version>>() {
         Ok(v) => v.unwrap_or_default().version,
@@ -197,8 +197,8 @@ pub fn respond(
     if let Err(why) = admit(&key) {
         return reject(&offer.identity.id, why.to_string());
     }
-    let challenge = offer.challenge.as_deref().filter(|c| !c.is_empty());
-    if let Some(challenge) = challenge {
+    let challenge = offer.challenge.as_slice();
+    if !challenge.is_empty() {
         if challenge.len() != CHALLENGE_BYTES {
             return reject(&offer.identity.id, format!("the challenge must have {CHALLENGE_BYTES} bytes"));
         }
@@ -210,8 +210,9 @@ pub fn respond(
         Ok(secret) => secret,
         Err(e) => return Responded::Close(e),
     };
-    let response = challenge.map(|c| sign_challenge(c, &secret).to_vec());
-    let ack = ack(&offer.identity.id, true, None, response);
+    // The Go node always sends a challenge; without one there is nothing to sign.
+    let response = if challenge.is_empty() { Vec::new() } else { sign_challenge(challenge, &secret).to_vec() };
+    let ack = ack(&offer.identity.id, true, String::new(), response);
     Responded::Accept { ack, established: Box::new(established(Side::Responder, offer.identity, key, &secret)) }
 }
 

@@ -61,7 +61,7 @@ impl Listener {
                     Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
                     Err(e) => {
                         // Out of descriptors or memory: what is open will end some day; spinning would not help it.
-                        log::warn!(target: "mesh"; "cannot accept: {e}");
+                        log::warn!(target: "mesh", "cannot accept: {e}");
                         std::thread::sleep(Duration::from_millis(100));
                     }
                 }
