@@ -103,6 +103,8 @@ pub(crate) enum Output {
     Close { link: LinkId, why: Error },
     /// Answer a call.
     Answer { call: CallId, result: Result<Answer> },
+    /// A message that this machine has no use for: the embedder's.
+    Inbound { peer: String, message: Message },
     /// Do slow work. `marks`, when given, must be on disk before the work begins.
     Job { job: JobId, permit: Permit, marks: Option<MarksSnapshot>, work: Work },
     /// A job is past its deadline: its thread counts as hung.

@@ -242,7 +242,11 @@ impl Mesh {
     }
 
     fn complete(&mut self, now: Now, request: &str, message: Message) {
-        let Some(pending) = self.rpc.complete(request) else { return };
+        let Some(pending) = self.rpc.complete(request) else {
+            // Sent by the embedder itself: its answer is the embedder's too.
+            let peer = message.from.clone();
+            return self.outputs.push_back(Output::Inbound { peer, message });
+        };
         let round_trip = now.mono.since(pending.sent);
         if message.kind == MessageType::Pong {
             self.note_round_trip(now, &pending.peer, round_trip);
@@ -273,7 +277,7 @@ impl Mesh {
         let (permit, work) = match worker::read(&message, key) {
             Asked::Work(permit, work) => (permit, work),
             Asked::Refuse(code, text) => return self.reply(now, id, &message, &worker::error(code, &text)),
-            Asked::Ignore => return,
+            Asked::Ignore => return self.outputs.push_back(Output::Inbound { peer: message.from.clone(), message }),
         };
         if !self.config.works {
             return self.reply(now, id, &message, &worker::error(ErrorCode::OPERATION_FAILED, "this node is a controller and runs no miners"));

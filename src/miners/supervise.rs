@@ -50,7 +50,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Policy {
-        let minutes = |n| Duration::from_secs(n * 60);
+        let minutes = |n: u64| Duration::from_secs(n * 60);
         Policy {
             grace: minutes(1),
             backoff_min: Duration::from_secs(1),

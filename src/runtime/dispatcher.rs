@@ -44,38 +44,44 @@ pub(crate) enum Event {
     Job(JobId, Result<crate::mesh::JobResult>),
 }
 
+/// An answer and the call it is for: one caller may wait for many.
+pub(crate) type Reply = (CallId, Result<Answer>);
+
 /// What a handle asks, and where the answer goes.
 pub(crate) struct Ask {
     pub(crate) command: Command,
-    pub(crate) reply: Option<(CallId, Sender<Result<Answer>>)>,
+    pub(crate) reply: Option<(CallId, Sender<Reply>)>,
     pub(crate) bytes: usize,
 }
 
 /// Bytes that may be in a queue at once.
 struct Credit {
-    budget: Mutex<ByteBudget>,
+    /// `None` when the dispatcher is gone: nobody waits any more.
+    budget: Mutex<Option<ByteBudget>>,
     freed: Condvar,
 }
 
 impl Credit {
     fn new(max: usize) -> Arc<Credit> {
-        Arc::new(Credit { budget: Mutex::new(ByteBudget::new(max)), freed: Condvar::new() })
+        Arc::new(Credit { budget: Mutex::new(Some(ByteBudget::new(max))), freed: Condvar::new() })
     }
 
     /// Waits for `n` bytes. An `n` above the whole budget is never asked for: messages are smaller.
     fn take(&self, n: usize) {
         let mut budget = self.budget.lock();
-        while !budget.take(n) {
+        while budget.as_mut().is_some_and(|b| !b.take(n)) {
             self.freed.wait(&mut budget);
         }
     }
 
     fn try_take(&self, n: usize) -> bool {
-        self.budget.lock().take(n)
+        self.budget.lock().as_mut().is_some_and(|b| b.take(n))
     }
 
     fn give(&self, n: usize) {
-        self.budget.lock().give(n);
+        if let Some(budget) = self.budget.lock().as_mut() {
+            budget.give(n);
+        }
         self.freed.notify_all();
     }
 }
@@ -115,7 +121,7 @@ pub(crate) struct ControlSender {
 
 impl ControlSender {
     /// `Busy` when the queue is full, `ShuttingDown` when the dispatcher is gone.
-    pub(crate) fn send(&self, command: Command, reply: Option<(CallId, Sender<Result<Answer>>)>, bytes: usize) -> Result<()> {
+    pub(crate) fn send(&self, command: Command, reply: Option<(CallId, Sender<Reply>)>, bytes: usize) -> Result<()> {
         if !self.credit.try_take(bytes) {
             return Err(Error::Busy);
         }
@@ -132,6 +138,15 @@ pub(crate) struct Queues {
     events: Receiver<Event>,
     control_credit: Arc<Credit>,
     inbox_credit: Arc<Credit>,
+}
+
+impl Drop for Queues {
+    fn drop(&mut self) {
+        for credit in [&self.control_credit, &self.inbox_credit] {
+            *credit.budget.lock() = None;
+            credit.freed.notify_all();
+        }
+    }
 }
 
 /// Makes the queues.
@@ -154,10 +169,12 @@ pub(crate) struct Dispatcher {
     pub(crate) opener: Arc<Opener>,
     pub(crate) jobs: Jobs,
     pub(crate) clock: Clock,
+    /// Where messages go that the node itself has no use for.
+    pub(crate) handler: Option<Sender<(String, Message)>>,
     /// Yield before parking; off on low-power nodes.
     pub(crate) spin: bool,
     pub(crate) conns: BTreeMap<LinkId, Arc<Conn>>,
-    pub(crate) calls: BTreeMap<CallId, Sender<Result<Answer>>>,
+    pub(crate) calls: BTreeMap<CallId, Sender<Reply>>,
     pub(crate) dirty: BTreeSet<LinkId>,
     pub(crate) paced: BTreeMap<LinkId, Time>,
     pub(crate) lingering: Vec<(Time, Arc<Conn>)>,
@@ -344,12 +361,19 @@ impl Dispatcher {
                 }
                 Output::Answer { call, result } => {
                     if let Some(reply) = self.calls.remove(&call) {
-                        let _ = reply.try_send(result); // a caller that gave up has dropped its end
+                        let _ = reply.try_send((call, result)); // a caller that gave up has dropped its end
                     }
                 }
                 Output::Job { job, permit, marks, work } => {
                     if let Err(e) = self.jobs.start(job, permit, marks, work) {
                         self.mesh.handle_input(self.clock.now(), Input::JobDone { job, result: Err(e) });
+                    }
+                }
+                Output::Inbound { peer, message } => {
+                    if let Some(handler) = &self.handler
+                        && handler.try_send((peer, message)).is_err()
+                    {
+                        log::warn!(target: "mesh", "the message handler is full or gone: a message was dropped");
                     }
                 }
                 Output::JobOverdue { job } => self.jobs.overdue(job),

@@ -19,7 +19,8 @@ use crate::session::{Challenges, Established, Inbound, InboundLimits, Initiator,
 use parking_lot::{Mutex, RwLock};
 use rustls::{ClientConnection, Connection, ServerConfig, ServerConnection};
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -148,8 +149,7 @@ impl Opener {
     }
 
     fn call(&self, dial: DialId, target: &Target) -> Result<()> {
-        let (socket, ip) = self.connect(&target.address)?;
-        let pass = self.gate.leave(self.clock.mono(), ip, &socket);
+        let (socket, pass) = self.connect(&target.address)?;
         let tls = if target.tls { Some(Connection::Client(self.tls_client(target)?)) } else { None };
         let mut pipe = Pipe::new(socket.clone(), tls, Instant::now() + STAGE_MAX);
         let place = format!("{}{}", target.address, if target.tls { " (TLS)" } else { "" });
@@ -176,7 +176,7 @@ impl Opener {
         self.rng.lock().fork()
     }
 
-    fn connect(&self, address: &str) -> Result<(Arc<TcpStream>, IpAddr)> {
+    fn connect(&self, address: &str) -> Result<(Arc<TcpStream>, Pass)> {
         let unreachable = |e: &dyn std::fmt::Display| Error::Unreachable(format!("cannot connect to {address}: {e}"));
         let found: Vec<SocketAddr> = address.to_socket_addrs().map_err(|e| unreachable(&e))?.collect();
         let mut last = unreachable(&"the name has no address");
@@ -184,10 +184,14 @@ impl Opener {
             if self.stopping.load(Ordering::Relaxed) {
                 return Err(Error::ShuttingDown);
             }
-            match TcpStream::connect_timeout(&at, STAGE_MAX) {
-                Ok(socket) => {
+            // The gate knows the socket before it connects, so that a stop can end the wait.
+            let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP)).map_err(|e| unreachable(&e))?;
+            let socket: Arc<TcpStream> = Arc::new(socket.into());
+            let pass = self.gate.leave(self.clock.mono(), at.ip(), &socket);
+            match SockRef::from(&*socket).connect_timeout(&at.into(), STAGE_MAX) {
+                Ok(()) => {
                     let _ = socket.set_nodelay(true);
-                    return Ok((Arc::new(socket), at.ip()));
+                    return Ok((socket, pass));
                 }
                 Err(e) => last = unreachable(&e),
             }
