@@ -1,1 +1,35 @@
-//! Step 5: the registry of peers: scores, selection, allowlist, permissions.
+//! Step 5: the registry of peers: scores, selection, allowlist, permissions, lives (mesh.md §7, §8;
+//! selection.md; secure-session.md §5).
+//!
+//! [`PeerRegistry`] is a plain value without lock, file or clock. Beside it stand the tools it is
+//! made of: [`PointTree`], the quality, trust and feature formulas, and [`measure`]. Left out of
+//! selection.md: cosine metrics, analytics, DNS, RDAP and link tools.
+
+mod access;
+mod axes;
+mod features;
+mod lifecycle;
+mod measure;
+mod peer;
+mod points;
+mod proven;
+mod quality;
+mod registry;
+mod selection;
+mod texts;
+
+pub use access::{Access, Admission, Grants, KeyAccess, PeerAuthMode, Permission};
+pub use axes::{AxisRange, Feature, axis_ranges, build_coords};
+pub use features::{FEATURE_LABELS, FEATURE_RANGES, StandardFeatures, normalize_features, weight_features};
+pub use lifecycle::{Lifecycle, LifecycleConfig, LifecycleOutput, Stage};
+pub use measure::{MEASURE_ROUND_TRIPS, Measurement, PING_SAMPLES, Samples, compute_score, geo_km_between, measure};
+pub use peer::{
+    ADDRESS_ID_PREFIX, Origin, PEER_TEXT_MAX, Peer, PeerExtra, SCORE_DEFAULT, SCORE_MAXIMUM, SCORE_MINIMUM,
+};
+pub use points::{Metric, Point, PointTree};
+pub use proven::{Expected, ID_PREFIX_MIN};
+pub use quality::{QualityMetrics, QualityWeights, TrustMetrics, nat_score, quality_score, trust_score};
+pub use registry::{
+    PEERS_MAX, PeerRegistry, SCORE_FAILURE_DECREMENT, SCORE_SUCCESS_INCREMENT, SCORE_TIMEOUT_DECREMENT,
+};
+pub use texts::{RegistryFiles, RegistryTexts, decode_peers, encode_peers};

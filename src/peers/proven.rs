@@ -1,0 +1,200 @@
+//! Peers as they show up: what key is expected, merging with what was known, and names for people.
+
+use super::registry::Entry;
+use super::{ADDRESS_ID_PREFIX, Origin, PEER_TEXT_MAX, Peer, PeerExtra, PeerRegistry, SCORE_DEFAULT};
+use crate::base::{Error, Now, Refusal, Result, is_plain_name};
+use crate::identity::{NodeId, NodeIdentity, PublicKey};
+
+/// Shortest beginning of an id that names a peer, in characters.
+pub const ID_PREFIX_MIN: usize = 4;
+/// How many names a message to people lists.
+const NAMES_LISTED: usize = 8;
+
+/// Who must answer when a registered peer is dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// This key and no other.
+    Key(PublicKey),
+    /// A key whose hash is this id.
+    Id(NodeId),
+    /// Whoever answers first; that key is then kept (`--trust-first`).
+    First,
+    /// Unknown: the key is learned and shown, and no command is sent before `peers add`.
+    Any,
+}
+
+impl Expected {
+    /// Whether this key may answer.
+    ///
+    /// # Errors
+    /// [`Error::WrongKey`].
+    pub fn check(&self, key: &PublicKey) -> Result<()> {
+        let expected = match self {
+            Expected::Key(expected) if expected != key => expected.to_base64(),
+            Expected::Id(expected) if *expected != key.node_id() => expected.to_string(),
+            _ => return Ok(()),
+        };
+        Err(Error::WrongKey { expected, got: key.to_base64() })
+    }
+}
+
+impl PeerRegistry {
+    /// Who must answer when the peer of this id is dialled; `None` when it is not registered.
+    pub fn expected(&self, id: &str) -> Option<Expected> {
+        let entry = self.peers.get(id)?;
+        Some(match (entry.key, id.parse()) {
+            (Some(key), _) => Expected::Key(key),
+            (None, Ok(node_id)) => Expected::Id(node_id),
+            (None, Err(_)) if entry.extra.trust_first => Expected::First,
+            (None, Err(_)) => Expected::Any,
+        })
+    }
+
+    /// The key registered for this id.
+    pub fn expected_key(&self, id: &str) -> Option<PublicKey> {
+        self.peers.get(id)?.key
+    }
+
+    /// A peer has proven that `key` is its own; `address` is the one we dialled, if we dialled.
+    /// Registers it or brings its entry up to date: name, role and dialled address follow the peer, an
+    /// invalid name is stored as empty (and leaves a name given by hand as it is). Entries of the
+    /// same key or of the dialled address are merged into this one. What is made here admits nobody:
+    /// only an address added by hand with `--trust-first` passes that on.
+    ///
+    /// # Errors
+    /// The registry is untouched after each: [`Error::Malformed`] when the identity states another key
+    /// or id; [`Error::WrongKey`] when the id or the dialled address is registered with another key;
+    /// [`Error::Rejected`] when the key was revoked or the registry is full.
+    pub fn authenticated(
+        &mut self,
+        now: Now,
+        identity: &NodeIdentity,
+        key: &PublicKey,
+        address: Option<&str>,
+    ) -> Result<NodeId> {
+        if identity.checked_key()? != *key {
+            return Err(Error::malformed("identity", "the stated key is not the proven one"));
+        }
+        if self.access.is_revoked(key) {
+            return Err(Refusal::NotAllowed.into());
+        }
+        let (node_id, address_id) = (key.node_id(), address.map(Peer::address_id));
+        let id = node_id.to_string();
+        for known in [Some(&id), address_id.as_ref()].into_iter().flatten() {
+            self.expected(known).map_or(Ok(()), |expected| expected.check(key))?;
+        }
+        let mut others: Vec<String> = self.by_key.get(key).into_iter().flatten().cloned().collect();
+        others.extend(address_id.filter(|a| self.peers.contains_key(a)));
+        others.retain(|other| *other != id);
+        others.dedup();
+        if others.is_empty() && !self.peers.contains_key(&id) {
+            self.make_room(&id)?;
+        }
+        let others: Vec<Entry> = others.iter().filter_map(|other| self.forget(other)).collect();
+        let mut entry = self.take(&id).unwrap_or_else(|| first_entry(now, others.first()));
+        others.iter().for_each(|other| merge(&mut entry.extra, other, key));
+        let name = if is_plain_name(&identity.name) { identity.name.as_str() } else { "" };
+        let peer = &mut entry.peer;
+        if !name.is_empty() || entry.extra.origin != Origin::Hand {
+            peer.name = name.to_owned();
+        }
+        if let Some(address) = address.filter(|a| a.len() <= PEER_TEXT_MAX && !a.chars().any(char::is_control)) {
+            peer.address = address.to_owned();
+        }
+        (peer.id, peer.public_key, peer.role) = (id.clone(), key.to_base64(), identity.role.clone());
+        peer.last_seen = now.wall;
+        (entry.extra.hops_known, entry.extra.trust_first, entry.key) = (true, false, Some(*key));
+        self.put(entry);
+        self.lifecycle.handle_discovered(now.mono, &id);
+        self.lifecycle.handle_authenticated(&id);
+        Ok(node_id)
+    }
+
+    fn forget(&mut self, id: &str) -> Option<Entry> {
+        self.lifecycle.forget(id);
+        self.take(id)
+    }
+
+    /// The id of the peer somebody means: by whole id, by name, by a beginning of the id of at least
+    /// [`ID_PREFIX_MIN`] characters, or by the address while nothing else is known. When several fit
+    /// and exactly one of them is on the allowlist or was added by hand, that one is meant: strangers
+    /// choose their own names.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], naming what exists or what could be meant.
+    pub fn resolve(&self, selector: &str) -> Result<String> {
+        for id in [selector.to_owned(), Peer::address_id(selector)] {
+            if self.peers.contains_key(&id) {
+                return Ok(id);
+            }
+        }
+        let long_enough = selector.chars().count() >= ID_PREFIX_MIN;
+        let fits = |p: &Peer| (!p.name.is_empty() && p.name == selector) || (long_enough && p.id.starts_with(selector));
+        let found: Vec<&Peer> = self.list_peers().filter(|p| fits(p)).collect();
+        let trusted: Vec<&Peer> =
+            found.iter().copied().filter(|p| p.key().is_some_and(|key| self.is_trusted(&key))).collect();
+        match (found.as_slice(), trusted.as_slice()) {
+            ([one], _) | (_, [one]) => Ok(one.id.clone()),
+            ([], _) if self.peers.is_empty() => {
+                Err(Error::NotFound(format!("no peer {selector:?}: the registry is empty, add one with `peers add`")))
+            }
+            ([], _) => Err(Error::NotFound(format!("no peer {selector:?}: there are {}", listed(self.list_peers())))),
+            (several, _) => Err(Error::NotFound(format!(
+                "{selector:?} is ambiguous: it could be {}; use more of the id",
+                listed(several.iter().copied())
+            ))),
+        }
+    }
+}
+
+/// The entry of a peer that was not registered under its id: what was known of it elsewhere, else a fresh one.
+fn first_entry(now: Now, known: Option<&Entry>) -> Entry {
+    match known {
+        Some(known) => {
+            let extra = PeerExtra { origin: Origin::Found, ..PeerExtra::default() };
+            Entry { peer: known.peer.clone(), extra, key: None }
+        }
+        None => Entry {
+            peer: Peer { added_at: now.wall, score: SCORE_DEFAULT, ..Peer::default() },
+            extra: PeerExtra { origin: Origin::Found, ..PeerExtra::default() },
+            key: None,
+        },
+    }
+}
+
+/// Takes over what `other` knew about the peer that has now shown `key`.
+fn merge(extra: &mut PeerExtra, other: &Entry, key: &PublicKey) {
+    // By hand vouches for a key only where it named this key, or said to trust the first one.
+    let origin = match other.extra.origin {
+        Origin::Hand if other.key != Some(*key) && !other.extra.trust_first => Origin::Kept,
+        origin => origin,
+    };
+    extra.origin = match (extra.origin, origin) {
+        (Origin::Hand, _) | (_, Origin::Hand) => Origin::Hand,
+        (Origin::Kept, _) | (_, Origin::Kept) => Origin::Kept,
+        _ => Origin::Found,
+    };
+    if other.peer.id.starts_with(ADDRESS_ID_PREFIX) {
+        // How to dial belongs to the address, and it is the one just dialled.
+        extra.tls = other.extra.tls;
+        extra.tls_pin = other.extra.tls_pin.or(extra.tls_pin);
+    }
+    extra.sign_key = extra.sign_key.take().or_else(|| other.extra.sign_key.clone());
+}
+
+/// The first few peers as `name (id), …`.
+fn listed<'a>(peers: impl Iterator<Item = &'a Peer>) -> String {
+    let (mut text, mut count) = (String::new(), 0usize);
+    for peer in peers {
+        count += 1;
+        if count <= NAMES_LISTED {
+            let gap = if count == 1 { "" } else { ", " };
+            let id = peer.id.escape_debug();
+            text += &if peer.name.is_empty() { format!("{gap}{id}") } else { format!("{gap}{} ({id})", peer.name) };
+        }
+    }
+    match count.saturating_sub(NAMES_LISTED) {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
+}
