@@ -1,4 +1,7 @@
-//! Step 1: containers of bytes: TRIX, the sealing sigil and SMSG.
+//! Step 1: containers of bytes: TRIX, the sealing sigil and SMSG, and JSON as Go spells and reads it.
 
 pub mod gojson;
 pub mod reading;
+pub mod sigil;
+pub mod smsg;
+pub mod trix;

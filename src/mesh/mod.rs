@@ -1,1 +1,551 @@
-//! Step 6: the node as one machine, owned by the dispatcher thread.
+//! Step 6: the node as one machine, owned by the dispatcher thread. This file only routes; the
+//! parts are [`links`] (who is connected), [`rpc`] (calls that wait), [`dials`] (connections to be
+//! made), [`worker`] (what peers ask of us) and [`marks`] (what was accepted before).
+//!
+//! One message through it: the runtime opens a frame and hands in [`Input::Message`]; the link's
+//! dialogue judges it; a reply completes a call, a request becomes a job, a ping an answer; what
+//! is to be sent comes out as [`Output`].
+
+mod dials;
+mod io;
+mod links;
+mod marks;
+mod proof;
+mod rpc;
+mod worker;
+
+pub use io::LinkInfo;
+pub(crate) use io::{Answer, CallId, Command, ConnectTo, DialId, Input, JobId, JobResult, LinkId, MarksSnapshot, Output, Permit, Target, Work};
+pub(crate) use marks::MarksTable;
+
+use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
+use crate::message::{Disconnect, DisconnectCode, ErrorCode, Message, MessageType, Payload};
+use crate::peers::{Admission, Expected, LifecycleOutput, PeerRegistry};
+use crate::session::{Dialogue, DialogueConfig, Expect, Lane, Opening, Verdict};
+use dials::Dials;
+use links::Links;
+use parking_lot::RwLock;
+use rpc::{Pending, Rpc, Waiting};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use worker::{Asked, Me, Worker};
+
+/// Numbers and switches of the machine.
+#[derive(Clone, Debug)]
+pub(crate) struct MeshConfig {
+    pub(crate) dialogue: DialogueConfig,
+    /// Largest sealed frame we send.
+    pub(crate) frame_bytes_max: usize,
+    /// Whether this node carries out requests (roles worker and dual).
+    pub(crate) works: bool,
+    /// Commands are accepted from every admitted key, whatever the permissions file says. Only an
+    /// embedder can ask for that.
+    pub(crate) trust_all: bool,
+}
+
+/// Messages above this size are patient: they go behind the others.
+const BULK_BYTES: usize = 16 * 1024;
+/// Marks that changed without a command are saved at most this often.
+const MARKS_EVERY: Duration = Duration::from_secs(1);
+
+/// The node.
+pub(crate) struct Mesh {
+    config: MeshConfig,
+    id: String,
+    name: String,
+    started: Timestamp,
+    registry: Arc<RwLock<PeerRegistry>>,
+    rng: Rng,
+    links: Links,
+    dials: Dials,
+    rpc: Rpc,
+    worker: Worker,
+    marks: MarksTable,
+    marks_due: Option<Time>,
+    outputs: VecDeque<Output>,
+    stopping: bool,
+}
+
+impl Mesh {
+    pub(crate) fn new(config: MeshConfig, id: String, name: String, registry: Arc<RwLock<PeerRegistry>>, marks: MarksTable, rng: Rng, now: Now) -> Mesh {
+        Mesh {
+            config,
+            id,
+            name,
+            started: now.wall,
+            registry,
+            rng,
+            links: Links::default(),
+            dials: Dials::default(),
+            rpc: Rpc::default(),
+            worker: Worker::default(),
+            marks,
+            marks_due: None,
+            outputs: VecDeque::new(),
+            stopping: false,
+        }
+    }
+
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Mesh::handle_timeout`] has something to do.
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        let lives = self.registry.read().poll_timeout().filter(|_| !self.stopping);
+        let parts = [self.links.poll_timeout(), self.rpc.poll_timeout(), self.worker.poll_timeout(), self.dials.poll_timeout(), self.marks_due, lives];
+        parts.into_iter().flatten().min()
+    }
+
+    pub(crate) fn handle_input(&mut self, now: Now, input: Input) {
+        match input {
+            Input::LinkUp { link, established, address, dial, limits } => {
+                if self.stopping || self.links.is_banned(&established.key, now.mono) {
+                    let why = if self.stopping { Error::ShuttingDown } else { links::copied_error() };
+                    self.outputs.push_back(Output::Close { link, why: why.clone() });
+                    self.fail_dial(now, dial, &why);
+                    return;
+                }
+                let dialogue = Dialogue::new(self.config.dialogue.clone(), self.id.clone(), &established, now.mono);
+                self.links.insert(link, *established, address, dial, limits, dialogue, now);
+                self.drive_link(now, link); // the first ping is due
+            }
+            Input::Message { link, message } => self.handle_message(now, link, message),
+            Input::LinkDown { link, why } => self.handle_link_down(now, link, &why),
+            Input::DialFailed { dial, why } => self.fail_dial(now, Some(dial), &why),
+            Input::JobDone { job, result } => self.handle_job_done(now, job, result),
+        }
+    }
+
+    pub(crate) fn handle_command(&mut self, now: Now, command: Command) {
+        match command {
+            Command::Call { call, peer, payload, timeout } => {
+                if let Err(e) = self.call(now, call, peer, payload, now.mono + timeout) {
+                    self.answer(call, Err(e));
+                }
+            }
+            Command::Connect { call, target, timeout } => {
+                if let Err(e) = self.connect(now, call, target, now.mono + timeout) {
+                    self.answer(call, Err(e));
+                }
+            }
+            Command::Disconnect { call, peer, reason, code } => {
+                let links: Vec<LinkId> = self.links.iter().filter(|(_, l)| l.peer == peer).map(|(id, _)| id).collect();
+                let result = if links.is_empty() { Err(not_connected(&peer)) } else { Ok(Answer::Done) };
+                for link in links {
+                    self.say_goodbye(now, link, &reason, code, &Error::Unreachable(reason.clone()));
+                }
+                self.answer(call, result);
+            }
+            Command::Send { call, peer, message } => {
+                let result = self.send_ready(now, &peer, message);
+                self.answer(call, result.map(|()| Answer::Done));
+            }
+            Command::Broadcast { call, payload, except } => {
+                let links: Vec<LinkId> = self.links.actives().filter(|(_, l)| Some(&l.peer) != except.as_ref()).map(|(id, _)| id).collect();
+                for link in &links {
+                    self.send_request(now, *link, &payload);
+                }
+                self.answer(call, Ok(Answer::Count(links.len())));
+            }
+            Command::Links { call } => {
+                let ids: Vec<LinkId> = self.links.iter().map(|(id, _)| id).collect();
+                let infos = ids.into_iter().filter_map(|id| self.links.info(id, now.mono)).collect();
+                self.answer(call, Ok(Answer::Links(infos)));
+            }
+            Command::AddUplink { target } => {
+                self.dials.add_uplink(now.mono, target);
+                self.drive_dials(now);
+            }
+            Command::AccessChanged => self.handle_access_changed(now),
+            Command::ResetClock { call, key } => {
+                self.marks.reset(key.as_ref());
+                let snapshot = self.marks.snapshot(now.wall);
+                self.outputs.push_back(Output::SaveMarks(snapshot));
+                self.answer(call, Ok(Answer::Done));
+            }
+            Command::Shutdown => self.handle_shutdown(now),
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Now) {
+        while let Some(link) = self.links.pop_due(now.mono) {
+            self.drive_link(now, link);
+        }
+        while let Some(late) = self.rpc.pop_overdue(now.mono) {
+            self.dials.forget_waiter(late.call);
+            let what = if late.sent { "no reply from" } else { "no link to" };
+            self.answer(late.call, Err(Error::TimedOut(format!("{what} {}", late.peer))));
+            self.registry.write().record_timeout(&late.peer);
+        }
+        while let Some((job, late)) = self.worker.pop_overdue(now.mono) {
+            self.outputs.push_back(Output::JobOverdue { job });
+            let payload = worker::error(ErrorCode::TIMEOUT, "the rig took too long");
+            self.reply(now, late.link, &late.request, &payload);
+        }
+        if self.marks_due.is_some_and(|at| at <= now.mono) {
+            self.marks_due = None;
+            let snapshot = self.marks.snapshot(now.wall);
+            self.outputs.push_back(Output::SaveMarks(snapshot));
+        }
+        self.drive_lives(now);
+        self.drive_dials(now);
+    }
+
+    /// How far the wall clock runs behind what this node has seen, when that is worth a warning.
+    pub(crate) fn clock_behind(&self, wall: Timestamp) -> Option<Duration> {
+        self.marks.clock_behind(wall)
+    }
+
+    fn handle_message(&mut self, now: Now, id: LinkId, message: Message) {
+        let own = self.marks.own(now.wall);
+        let Some(link) = self.links.link_mut(id).filter(|l| !l.closing) else { return };
+        let registry = &self.registry;
+        let marks = self.marks.entry(&link.key, |key| matches!(registry.read().admission(key), Admission::Listed));
+        let Opening { verdict, proven, marked, announced } = link.dialogue.handle_message(now, own, marks, &mut self.rng, message);
+        if marked {
+            self.marks.touch();
+            self.marks_due.get_or_insert(now.mono + MARKS_EVERY);
+        }
+        self.links.refresh_timer(id);
+        if let Some(peer) = announced {
+            let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+            self.outputs.push_back(Output::Announced { link: id, burst: number(peer.burst), rate_per_s: number(peer.rate) });
+            if let Some(link) = self.links.link(id) {
+                let (burst, rate) = self.config.dialogue.announced_limit;
+                link.limits.set(burst, rate);
+            }
+        }
+        if proven && !self.handle_proven(now, id) {
+            return;
+        }
+        self.carry_out(now, id, verdict);
+    }
+
+    fn carry_out(&mut self, now: Now, id: LinkId, verdict: Verdict) {
+        match verdict {
+            Verdict::Drop(_) => {}
+            Verdict::Answer(message) => self.outputs.push_back(Output::Send { link: id, lane: Lane::Control, message: *message }),
+            Verdict::Pong { round_trip } => {
+                if let Some(link) = self.links.link(id) {
+                    self.note_round_trip(now, &link.peer, round_trip);
+                }
+            }
+            Verdict::Reply { request, message } => self.complete(now, &request, message),
+            Verdict::Disconnect { reason, code } => {
+                let why = Error::Unreachable(format!("the peer said goodbye: {} ({code})", crate::base::quote_value(&reason)));
+                self.close(id, why);
+            }
+            Verdict::Request(message) => self.handle_request(now, id, message),
+        }
+    }
+
+    fn complete(&mut self, now: Now, request: &str, message: Message) {
+        let Some(pending) = self.rpc.complete(request) else {
+            // Sent by the embedder itself: its answer is the embedder's too.
+            let peer = message.from.clone();
+            return self.outputs.push_back(Output::Inbound { peer, message });
+        };
+        let round_trip = now.mono.since(pending.sent);
+        if message.kind == MessageType::Pong {
+            self.note_round_trip(now, &pending.peer, round_trip);
+        } else {
+            self.registry.write().record_success(now, &pending.peer);
+        }
+        self.answer(pending.call, Ok(Answer::Reply { message, round_trip }));
+    }
+
+    /// A round trip on the authenticated link: latency and score of the peer, if it is registered.
+    fn note_round_trip(&self, now: Now, peer: &str, round_trip: Duration) {
+        let _ = self.registry.write().handle_ping_result(now, peer, Some(round_trip.as_secs_f64() * 1000.0));
+    }
+
+    /// The one place where a request's permission is looked at (and once more when its job starts).
+    fn handle_request(&mut self, now: Now, id: LinkId, message: Message) {
+        let Some(link) = self.links.link(id) else { return };
+        let key = link.key;
+        let grants = self.registry.read().grants(&key, self.marks.own(now.wall));
+        if let Some(grant) = worker::grant_needed(&message)
+            && !self.config.trust_all
+            && let Err(why) = grants.require(grant)
+        {
+            let why = why.to_string();
+            log::warn!(target: "worker", peer = message.from.as_str(), kind = message.kind.as_str(); "request refused: {why}");
+            return self.reply(now, id, &message, &worker::error(ErrorCode::UNAUTHORIZED, &why));
+        }
+        let (permit, work) = match worker::read(&message, key) {
+            Asked::Work(permit, work) => (permit, work),
+            Asked::Refuse(code, text) => return self.reply(now, id, &message, &worker::error(code, &text)),
+            Asked::Ignore => return self.outputs.push_back(Output::Inbound { peer: message.from.clone(), message }),
+        };
+        if !self.config.works {
+            return self.reply(now, id, &message, &worker::error(ErrorCode::OPERATION_FAILED, "this node is a controller and runs no miners"));
+        }
+        let permit = Permit { grant: permit.grant.filter(|_| !self.config.trust_all), ..permit };
+        let marks = (permit.grant.is_some() && self.marks.is_dirty()).then(|| {
+            self.marks_due = None;
+            self.marks.snapshot(now.wall)
+        });
+        match self.worker.begin(now.mono, id, message.clone()) {
+            Ok(job) => self.outputs.push_back(Output::Job { job, permit, marks, work }),
+            Err(e) => {
+                self.outputs.extend(marks.map(Output::SaveMarks));
+                self.reply(now, id, &message, &worker::error(ErrorCode::OPERATION_FAILED, &e.to_string()));
+            }
+        }
+    }
+
+    fn handle_job_done(&mut self, now: Now, job: JobId, result: Result<JobResult>) {
+        let Some(done) = self.worker.finish(job) else { return };
+        let me = Me { id: &self.id, name: &self.name, started: self.started, frame_bytes_max: self.config.frame_bytes_max };
+        let payload = worker::reply_payload(&me, now, &done.request, result);
+        self.reply(now, done.link, &done.request, &payload);
+    }
+
+    fn call(&mut self, now: Now, call: CallId, peer: String, payload: Payload, deadline: Time) -> Result<()> {
+        self.may_begin()?;
+        if let Some(link) = self.links.active_by_peer(&peer) {
+            return self.call_over(now, call, link, &peer, &payload, deadline);
+        }
+        let target = self.target_of(&peer)?;
+        self.rpc.wait(Waiting { call, peer: peer.clone(), payload, deadline });
+        if !self.dials.is_dialling(&peer) {
+            self.dial(target, Some(peer), None);
+        }
+        Ok(())
+    }
+
+    fn call_over(&mut self, now: Now, call: CallId, link: LinkId, peer: &str, payload: &Payload, deadline: Time) -> Result<()> {
+        let key = self.links.link(link).map(|l| l.key).ok_or_else(|| not_connected(peer))?;
+        let listed = matches!(self.registry.read().admission(&key), Admission::Listed);
+        if !listed && !matches!(payload, Payload::Ping(_)) {
+            return Err(Error::Config(format!("{peer} is not one of your peers yet; add it first: rigmesh peers add ADDRESS --key {key}")));
+        }
+        let request = self.send_request(now, link, payload).ok_or_else(|| not_connected(peer))?;
+        self.rpc.sent(request, Pending { call, link, peer: peer.to_owned(), sent: now.mono, deadline });
+        Ok(())
+    }
+
+    fn connect(&mut self, now: Now, call: CallId, to: ConnectTo, deadline: Time) -> Result<()> {
+        self.may_begin()?;
+        let (target, peer) = match to {
+            ConnectTo::Peer(peer) => (self.target_of(&peer), Some(peer)),
+            ConnectTo::Address(target) => (Ok(target), None),
+        };
+        let standing = match (&peer, &target) {
+            (Some(peer), _) => self.links.active_by_peer(peer),
+            (None, Ok(Target { expect: Expect::Key(key), .. })) => self.links.active(key),
+            _ => None,
+        };
+        if let Some(info) = standing.and_then(|link| self.links.info(link, now.mono)) {
+            self.answer(call, Ok(Answer::Connected(info)));
+            return Ok(());
+        }
+        let target = target?;
+        let shown = target.address.clone();
+        // The waiting entry only keeps the deadline; the dial's waiter gets the answer.
+        self.rpc.wait(Waiting { call, peer: shown, payload: Payload::GetStats, deadline });
+        self.dial(target, peer, Some(call));
+        Ok(())
+    }
+
+    fn may_begin(&self) -> Result<()> {
+        match (self.stopping, self.rpc.is_full()) {
+            (true, _) => Err(Error::ShuttingDown),
+            (_, true) => Err(Error::Busy),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where a registered peer is and who must answer there.
+    fn target_of(&self, peer: &str) -> Result<Target> {
+        let registry = self.registry.read();
+        let entry = registry.peer(peer).ok_or_else(|| Error::NotFound(format!("no peer {peer} in the registry")))?;
+        if entry.address.is_empty() {
+            return Err(Error::Unreachable(format!("{peer} has no address and is not connected")));
+        }
+        let expect = match registry.expected(peer) {
+            Some(Expected::Key(key)) => Expect::Key(key),
+            Some(Expected::Id(id)) => Expect::Id(id),
+            Some(Expected::First | Expected::Any) | None => Expect::Anyone,
+        };
+        let (tls, tls_pin) = registry.extra(peer).map_or((false, None), |extra| (extra.tls, extra.tls_pin));
+        Ok(Target { address: entry.address.clone(), expect, tls, tls_pin })
+    }
+
+    fn dial(&mut self, target: Target, peer: Option<String>, waiter: Option<CallId>) {
+        let (dial, fresh) = self.dials.start(target.clone(), peer, waiter);
+        if fresh {
+            self.outputs.push_back(Output::Dial { dial, target });
+        }
+    }
+
+    fn drive_dials(&mut self, now: Now) {
+        if self.stopping {
+            return;
+        }
+        let links = &self.links;
+        for (dial, target) in self.dials.poll_uplinks(now.mono, |key| links.active(key).is_some()) {
+            self.outputs.push_back(Output::Dial { dial, target });
+        }
+    }
+
+    /// The lives of the peers: stale ones are dialled again, and evicted when they stay away.
+    fn drive_lives(&mut self, now: Now) {
+        let mut retries = Vec::new();
+        {
+            let mut registry = self.registry.write();
+            registry.handle_timeout(now, &mut self.rng);
+            while let Some(output) = registry.poll_output() {
+                match output {
+                    LifecycleOutput::Retry { id, .. } => retries.push(id),
+                    LifecycleOutput::Stale { id } => log::info!(target: "peers", peer = id.as_str(); "peer is stale"),
+                    LifecycleOutput::Evicted { id } => log::info!(target: "peers", peer = id.as_str(); "peer evicted"),
+                }
+            }
+        }
+        for peer in retries {
+            if !self.stopping
+                && let Ok(target) = self.target_of(&peer)
+                && self.links.active_by_peer(&peer).is_none()
+                && !self.dials.is_dialling(&peer)
+            {
+                self.dial(target, Some(peer), None);
+            }
+        }
+    }
+
+    /// A dial failed, or ended before its link was proven: everyone who waited is told.
+    fn fail_dial(&mut self, now: Now, dial: Option<DialId>, why: &Error) {
+        let Some(dial) = dial else { return };
+        self.dials.handle_down(now.mono, dial, &mut self.rng);
+        let Some(attempt) = self.dials.finish(dial) else { return };
+        log::info!(target: "mesh", address = attempt.target.address.as_str(); "cannot connect: {why}");
+        for call in attempt.waiters {
+            self.rpc.take_call(call);
+            self.answer(call, Err(why.clone()));
+        }
+        if let Some(peer) = attempt.peer {
+            for waiting in self.rpc.take_waiting(&peer) {
+                self.answer(waiting.call, Err(why.clone()));
+            }
+            self.registry.write().record_failure(&peer);
+        }
+    }
+
+    fn handle_link_down(&mut self, now: Now, id: LinkId, why: &Error) {
+        let Some((link, alone)) = self.links.remove(id) else { return };
+        self.worker.forget_link(id);
+        for pending in self.rpc.take_link(id) {
+            let why = if self.stopping { Error::ShuttingDown } else { why.clone() };
+            self.answer(pending.call, Err(why));
+            self.registry.write().record_failure(&pending.peer);
+        }
+        if alone {
+            self.registry.write().set_connected(now, &link.peer, false);
+            log::info!(target: "mesh", peer = link.peer.as_str(), address = link.address.as_str(); "link closed: {why}");
+        }
+        self.fail_dial(now, link.dial, why);
+    }
+
+    fn handle_access_changed(&mut self, now: Now) {
+        let lost: Vec<LinkId> = {
+            let registry = self.registry.read();
+            self.links.iter().filter(|(_, l)| matches!(registry.admission(&l.key), Admission::Refused | Admission::Revoked)).map(|(id, _)| id).collect()
+        };
+        for link in lost {
+            self.worker.forget_link(link);
+            self.say_goodbye(now, link, "revoked", DisconnectCode::GOING_AWAY, &Refusal::NotAllowed.into());
+        }
+    }
+
+    fn handle_shutdown(&mut self, now: Now) {
+        self.stopping = true;
+        for call in self.rpc.take_all() {
+            self.answer(call, Err(Error::ShuttingDown));
+        }
+        let links: Vec<LinkId> = self.links.iter().map(|(id, _)| id).collect();
+        for link in links {
+            self.say_goodbye(now, link, "server shutdown", DisconnectCode::SHUTDOWN, &Error::ShuttingDown);
+        }
+        if self.marks.is_dirty() {
+            let snapshot = self.marks.snapshot(now.wall);
+            self.outputs.push_back(Output::SaveMarks(snapshot));
+        }
+    }
+
+    /// Keepalive and deadlines of one link.
+    fn drive_link(&mut self, now: Now, id: LinkId) {
+        let active = self.links.is_active(id);
+        let Some(link) = self.links.link_mut(id) else { return };
+        match link.dialogue.handle_timeout(now, &mut self.rng) {
+            // An older connection of a key is read and answered, but we do not keep it alive.
+            Ok(Some(ping)) if !link.closing && (active || !link.dialogue.is_proven()) => {
+                self.outputs.push_back(Output::Send { link: id, lane: Lane::Control, message: ping });
+            }
+            Ok(_) => {}
+            Err(hangup) => return self.say_goodbye(now, id, "timeout", DisconnectCode::TIMEOUT, &hangup.into()),
+        }
+        self.links.refresh_timer(id);
+    }
+
+    /// A ready message of the embedder's: addressed by us, remembered, sent.
+    fn send_ready(&mut self, now: Now, peer: &str, mut message: Message) -> Result<()> {
+        let link = self.links.active_by_peer(peer).ok_or_else(|| not_connected(peer))?;
+        message.from.clone_from(&self.id);
+        peer.clone_into(&mut message.to);
+        if let Some(link) = self.links.link_mut(link) {
+            link.dialogue.handle_sent(now.mono, &message.id, &message.to);
+        }
+        let lane = lane_of(&message);
+        self.outputs.push_back(Output::Send { link, lane, message });
+        Ok(())
+    }
+
+    /// Builds a request to the link's peer, always with its id in `to`, and sends it.
+    fn send_request(&mut self, now: Now, id: LinkId, payload: &Payload) -> Option<String> {
+        let link = self.links.link_mut(id).filter(|l| !l.closing)?;
+        let message = Message::new(now, &mut self.rng, &self.id, &link.peer, payload);
+        link.dialogue.handle_sent(now.mono, &message.id, &message.to);
+        let request = message.id.clone();
+        let lane = lane_of(&message);
+        self.outputs.push_back(Output::Send { link: id, lane, message });
+        Some(request)
+    }
+
+    fn reply(&mut self, now: Now, id: LinkId, request: &Message, payload: &Payload) {
+        let Some(link) = self.links.link(id).filter(|l| !l.closing) else { return };
+        let message = link.dialogue.reply(request, now, &mut self.rng, payload);
+        let lane = lane_of(&message);
+        self.outputs.push_back(Output::Send { link: id, lane, message });
+    }
+
+    fn say_goodbye(&mut self, now: Now, id: LinkId, reason: &str, code: i64, why: &Error) {
+        let payload = Payload::Disconnect(Disconnect { reason: reason.to_owned(), code });
+        // An unproven peer is told nothing but pings.
+        if self.links.link(id).is_some_and(|l| l.dialogue.is_proven()) {
+            self.send_request(now, id, &payload);
+        }
+        self.close(id, why.clone());
+    }
+
+    fn close(&mut self, id: LinkId, why: Error) {
+        if let Some(link) = self.links.link_mut(id).filter(|l| !l.closing) {
+            link.closing = true;
+            self.outputs.push_back(Output::Close { link: id, why });
+        }
+    }
+
+    fn answer(&mut self, call: CallId, result: Result<Answer>) {
+        self.outputs.push_back(Output::Answer { call, result });
+    }
+}
+
+fn lane_of(message: &Message) -> Lane {
+    if message.payload.as_str().len() > BULK_BYTES { Lane::Bulk } else { Lane::Control }
+}
+
+fn not_connected(peer: &str) -> Error {
+    Error::Unreachable(format!("{peer} is not connected"))
+}

@@ -1,0 +1,243 @@
+//! The table of links: who is connected, over which connection messages go, and which older
+//! connections of the same key are still read (mesh.md §8, "a second connection").
+
+use super::io::{DialId, LinkId, LinkInfo};
+use crate::base::{Error, Now, Time, Timestamp};
+use crate::identity::{NodeIdentity, PublicKey};
+use crate::session::{Dialogue, Established, InboundLimits, Side};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Older connections kept per proven key; beyond it the longest silent goes.
+pub(crate) const OLDER_MAX: usize = 8;
+/// More replacements than this within [`FLAP_WINDOW`] from different addresses: one key lives twice.
+const FLAPS_MAX: usize = 3;
+const FLAP_WINDOW: Duration = Duration::from_secs(60);
+/// How long newcomers of such a key are refused.
+const FLAP_BAN: Duration = Duration::from_secs(600);
+/// What the status says then.
+pub(crate) const COPIED: &str = "identity in use at two addresses (copied disk?)";
+
+/// One connection as the mesh sees it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) key: PublicKey,
+    pub(crate) peer: String,
+    pub(crate) identity: NodeIdentity,
+    pub(crate) address: String,
+    pub(crate) dial: Option<DialId>,
+    pub(crate) dialogue: Dialogue,
+    pub(crate) limits: Arc<InboundLimits>,
+    pub(crate) since: Timestamp,
+    /// We told it to close; nothing more is sent on it.
+    pub(crate) closing: bool,
+}
+
+/// All links of the node.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    all: BTreeMap<LinkId, Link>,
+    active: BTreeMap<PublicKey, LinkId>,
+    /// The links that must be woken, by time: one entry a link.
+    due: BTreeSet<(Time, LinkId)>,
+    due_at: BTreeMap<LinkId, Time>,
+    flaps: BTreeMap<PublicKey, Flaps>,
+}
+
+/// Replacements of one key's active link.
+#[derive(Debug, Default)]
+struct Flaps {
+    recent: VecDeque<(Time, String)>,
+    banned_until: Option<Time>,
+}
+
+/// What a newly proven link changes.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Promotion {
+    /// It is the peer's active link now; these older ones must go.
+    Active(Vec<LinkId>),
+    /// It must go: the key lives at two addresses.
+    Refused,
+}
+
+impl Links {
+    pub(crate) fn insert(&mut self, id: LinkId, established: Established, address: String, dial: Option<DialId>, limits: Arc<InboundLimits>, dialogue: Dialogue, now: Now) {
+        let link = Link {
+            key: established.key,
+            peer: established.id.to_string(),
+            identity: established.identity,
+            address,
+            dial,
+            dialogue,
+            limits,
+            since: now.wall,
+            closing: false,
+        };
+        self.all.insert(id, link);
+        self.refresh_timer(id);
+    }
+
+    pub(crate) fn link(&self, id: LinkId) -> Option<&Link> {
+        self.all.get(&id)
+    }
+
+    pub(crate) fn link_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.all.get_mut(&id)
+    }
+
+    /// Takes a link out. `Some((link, true))`: it was the peer's active link and no other took its place.
+    pub(crate) fn remove(&mut self, id: LinkId) -> Option<(Link, bool)> {
+        let link = self.all.remove(&id)?;
+        if let Some(at) = self.due_at.remove(&id) {
+            self.due.remove(&(at, id));
+        }
+        if self.active.get(&link.key) != Some(&id) {
+            return Some((link, false));
+        }
+        self.active.remove(&link.key);
+        // The newest proven one that is left takes over.
+        let heir = self.all.iter().filter(|(_, l)| l.key == link.key && l.dialogue.is_proven() && !l.closing).max_by_key(|(_, l)| l.dialogue.heard_at()).map(|(id, _)| *id);
+        match heir {
+            Some(heir) => {
+                self.active.insert(link.key, heir);
+                Some((link, false))
+            }
+            None => Some((link, true)),
+        }
+    }
+
+    /// The link over which messages to this key go.
+    pub(crate) fn active(&self, key: &PublicKey) -> Option<LinkId> {
+        self.active.get(key).copied()
+    }
+
+    /// The active link of the peer with this id.
+    pub(crate) fn active_by_peer(&self, peer: &str) -> Option<LinkId> {
+        self.active.values().copied().find(|id| self.all.get(id).is_some_and(|l| l.peer == peer))
+    }
+
+    /// All active links.
+    pub(crate) fn actives(&self) -> impl Iterator<Item = (LinkId, &Link)> {
+        self.active.values().filter_map(|id| self.all.get(id).map(|l| (*id, l)))
+    }
+
+    /// All links.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
+        self.all.iter().map(|(id, l)| (*id, l))
+    }
+
+    pub(crate) fn is_active(&self, id: LinkId) -> bool {
+        self.all.get(&id).is_some_and(|l| self.active.get(&l.key) == Some(&id))
+    }
+
+    /// A link was proven: it becomes the active one, the first goes on being read.
+    pub(crate) fn promote(&mut self, id: LinkId, now: Time) -> Promotion {
+        let Some(link) = self.all.get(&id) else { return Promotion::Active(Vec::new()) };
+        let key = link.key;
+        let host = host_of(&link.address).to_owned();
+        let replaced = self.active.get(&key).copied().filter(|old| *old != id);
+        if let Some(old) = replaced {
+            let old_host = self.all.get(&old).map_or("", |l| host_of(&l.address)).to_owned();
+            if self.flaps.entry(key).or_default().replaced(now, &old_host, host) {
+                return Promotion::Refused;
+            }
+        }
+        self.active.insert(key, id);
+        let mut older: Vec<(Time, LinkId)> = self
+            .all
+            .iter()
+            .filter(|(other, l)| **other != id && l.key == key && l.dialogue.is_proven())
+            .map(|(other, l)| (l.dialogue.heard_at(), *other))
+            .collect();
+        older.sort();
+        let surplus = older.len().saturating_sub(OLDER_MAX);
+        Promotion::Active(older.into_iter().take(surplus).map(|(_, id)| id).collect())
+    }
+
+    /// Whether newcomers of this key are refused now.
+    pub(crate) fn is_banned(&self, key: &PublicKey, now: Time) -> bool {
+        self.flaps.get(key).and_then(|f| f.banned_until).is_some_and(|until| now < until)
+    }
+
+    /// Puts the link's next timer in order after its dialogue changed.
+    pub(crate) fn refresh_timer(&mut self, id: LinkId) {
+        let at = self.all.get(&id).map(|l| l.dialogue.poll_timeout());
+        if let Some(old) = self.due_at.get(&id).copied() {
+            if Some(old) == at {
+                return;
+            }
+            self.due.remove(&(old, id));
+            self.due_at.remove(&id);
+        }
+        if let Some(at) = at {
+            self.due.insert((at, id));
+            self.due_at.insert(id, at);
+        }
+    }
+
+    /// The next link whose time has come.
+    pub(crate) fn pop_due(&mut self, now: Time) -> Option<LinkId> {
+        let (at, id) = self.due.first().copied()?;
+        if at > now {
+            return None;
+        }
+        self.due.remove(&(at, id));
+        self.due_at.remove(&id);
+        Some(id)
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn info(&self, id: LinkId, now: Time) -> Option<LinkInfo> {
+        let link = self.all.get(&id)?;
+        Some(LinkInfo {
+            peer: link.key.node_id(),
+            key: link.key,
+            name: link.identity.name.clone(),
+            role: link.identity.role.to_string(),
+            address: link.address.clone(),
+            dialled: link.dialogue.side() == Side::Initiator,
+            proven: link.dialogue.is_proven(),
+            active: self.is_active(id),
+            rigmesh: link.dialogue.is_rigmesh(),
+            since: link.since,
+            dropped: link.dialogue.dropped() + link.limits.dropped(),
+            note: self.is_banned(&link.key, now).then(|| COPIED.to_owned()),
+        })
+    }
+}
+
+impl Flaps {
+    /// Notes that the active link moved from one host to another; `true` when that happened too often.
+    fn replaced(&mut self, now: Time, old_host: &str, host: String) -> bool {
+        if self.banned_until.is_some_and(|until| now < until) {
+            return true;
+        }
+        if old_host == host {
+            return false;
+        }
+        self.recent.push_back((now, host));
+        while self.recent.front().is_some_and(|(at, _)| now.since(*at) > FLAP_WINDOW) {
+            self.recent.pop_front();
+        }
+        if self.recent.len() > FLAPS_MAX {
+            self.recent.clear();
+            self.banned_until = Some(now + FLAP_BAN);
+            return true;
+        }
+        false
+    }
+}
+
+/// The host of `host:port`.
+fn host_of(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
+}
+
+/// What a link of a refused newcomer is told.
+pub(crate) fn copied_error() -> Error {
+    Error::Failed(COPIED.to_owned())
+}

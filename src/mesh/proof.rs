@@ -1,0 +1,73 @@
+//! What happens at the moment a link is proven: not before it does a peer enter the registry,
+//! displace an older link, or receive anything but pings (mesh.md §8).
+
+use super::io::{Answer, LinkId, Output};
+use super::links::{Promotion, copied_error};
+use super::{DisconnectCode, Mesh};
+use crate::base::{Error, Now, Refusal};
+use crate::peers::Admission;
+
+impl Mesh {
+    /// Returns `false` when the link must not go on.
+    pub(super) fn handle_proven(&mut self, now: Now, id: LinkId) -> bool {
+        let Some(link) = self.links.link(id) else { return false };
+        let (key, peer, identity, dial) = (link.key, link.peer.clone(), link.identity.clone(), link.dial);
+        let address = dial.is_some().then(|| link.address.clone());
+        let admission = self.registry.read().admission(&key);
+        // Whoever dialled us must still be admitted; whom we dialled on purpose may be a stranger,
+        // who then gets nothing but pings and no entry.
+        let stranger = matches!(admission, Admission::Refused | Admission::Revoked);
+        if stranger && dial.is_none() {
+            self.say_goodbye(now, id, "peer not authorized", DisconnectCode::GOING_AWAY, &Refusal::NotAllowed.into());
+            return false;
+        }
+        let surplus = match self.links.promote(id, now.mono) {
+            Promotion::Active(surplus) => surplus,
+            Promotion::Refused => {
+                log::error!(target: "mesh", peer = peer.as_str(); "{}", super::links::COPIED);
+                self.say_goodbye(now, id, super::links::COPIED, DisconnectCode::GOING_AWAY, &copied_error());
+                return false;
+            }
+        };
+        for old in surplus {
+            self.say_goodbye(now, old, "replaced", DisconnectCode::GOING_AWAY, &Error::Unreachable("replaced by newer connections".to_owned()));
+        }
+        if !stranger {
+            let mut registry = self.registry.write();
+            if let Err(e) = registry.authenticated(now, &identity, &key, address.as_deref()) {
+                log::warn!(target: "peers", peer = peer.as_str(); "not registered: {e}");
+            }
+            registry.set_connected(now, &peer, true);
+        }
+        log::info!(target: "mesh", peer = peer.as_str(), name = crate::base::quote_value(&identity.name).as_ref(), dialled = dial.is_some(); "link proven");
+        self.outputs.push_back(Output::Proven { link: id });
+        self.serve_waiters(now, id, &peer);
+        true
+    }
+
+    /// Answers those who waited for this link and sends the calls that did.
+    fn serve_waiters(&mut self, now: Now, id: LinkId, peer: &str) {
+        let dial = self.links.link(id).and_then(|l| l.dial);
+        let attempt = dial.and_then(|dial| {
+            self.dials.handle_up(now.mono, dial);
+            self.dials.finish(dial)
+        });
+        let mut names = vec![peer.to_owned()];
+        if let Some(attempt) = attempt {
+            names.extend(attempt.peer.filter(|p| p != peer));
+            for call in attempt.waiters {
+                self.rpc.take_call(call);
+                if let Some(info) = self.links.info(id, now.mono) {
+                    self.answer(call, Ok(Answer::Connected(info)));
+                }
+            }
+        }
+        for name in names {
+            for waiting in self.rpc.take_waiting(&name) {
+                if let Err(e) = self.call_over(now, waiting.call, id, peer, &waiting.payload, waiting.deadline) {
+                    self.answer(waiting.call, Err(e));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The rig's side of commands (mesh.md §4): what a peer may ask, which permission it needs, and
+//! how the result of the slow work becomes a reply. The work itself is a job of the runtime.
+
+use super::io::{JobId, JobResult, LinkId, Permit, Work};
+use crate::base::{Error, Now, Refusal, Result, Time, Timestamp};
+use crate::formats::gojson;
+use crate::identity::PublicKey;
+use crate::message::{ErrorCode, ErrorPayload, Logs, Message, MessageType, MinerAck, MinerStatsItem, Payload, Stats};
+use crate::miners::MinerStats;
+use crate::peers::Grants;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// `get_logs` with no number, or a larger one, means this many lines.
+const LINES_MAX: i64 = 10_000;
+/// How long the work behind each request may take before the peer is told and the thread counts as hung.
+const QUERY_MAX: Duration = Duration::from_secs(9);
+/// Stopping a miner waits ten seconds for it and then kills it.
+const CHANGE_MAX: Duration = Duration::from_secs(28);
+/// Requests under way, all peers together.
+const JOBS_MAX: usize = 256;
+/// Room left in a frame for the envelope, the container and the seal.
+const ENVELOPE_BYTES: usize = 4096;
+
+/// A request whose work is under way.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) link: LinkId,
+    pub(crate) request: Message,
+    deadline: Time,
+}
+
+/// The worker's table of jobs.
+#[derive(Debug, Default)]
+pub(crate) struct Worker {
+    next: u64,
+    jobs: BTreeMap<JobId, Job>,
+}
+
+/// What a request becomes.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// Start this work.
+    Work(Permit, Work),
+    /// Reply at once with an `error` of this code.
+    Refuse(i64, String),
+    /// An unknown type: no reply.
+    Ignore,
+}
+
+/// Reads a request. Whether the key has the grant is for the caller to check, at one place.
+pub(crate) fn read(message: &Message, key: PublicKey) -> Asked {
+    let permit = |grant| Permit { key, grant };
+    let work = match message.payload() {
+        Ok(payload) => payload,
+        Err(e) => return Asked::Refuse(ErrorCode::OPERATION_FAILED, e.to_string()),
+    };
+    match work {
+        Payload::GetStats => Asked::Work(permit(None), Work::Stats),
+        Payload::StartMiner(start) if start.miner_type.is_empty() => Asked::Refuse(ErrorCode::OPERATION_FAILED, "miner type is required".to_owned()),
+        Payload::StartMiner(start) => {
+            let config = match (start.config.is_null(), start.config.parse()) {
+                (true, _) => None,
+                (false, Ok(config)) => Some(config),
+                (false, Err(e)) => return Asked::Refuse(ErrorCode::OPERATION_FAILED, e.to_string()),
+            };
+            let profile_id = Some(start.profile_id).filter(|id| !id.is_empty());
+            Asked::Work(permit(Some(Grants::OPERATE)), Work::Start { miner_type: start.miner_type, profile_id, config })
+        }
+        Payload::StopMiner(stop) => Asked::Work(permit(Some(Grants::OPERATE)), Work::Stop { miner: stop.miner_name }),
+        Payload::GetLogs(logs) => {
+            let lines = if (1..=LINES_MAX).contains(&logs.lines) { logs.lines } else { LINES_MAX };
+            let since_ms = Some(logs.since).filter(|since| *since != 0);
+            Asked::Work(permit(Some(Grants::OBSERVE)), Work::Logs { miner: logs.miner_name, lines: usize::try_from(lines).unwrap_or(0), since_ms })
+        }
+        Payload::Deploy(_) => Asked::Refuse(ErrorCode::OPERATION_FAILED, "this version of RigMesh takes no deployments".to_owned()),
+        _ => Asked::Ignore,
+    }
+}
+
+/// The permission a request needs, named before anything else about it is looked at.
+pub(crate) fn grant_needed(message: &Message) -> Option<Grants> {
+    match message.kind {
+        MessageType::StartMiner | MessageType::StopMiner => Some(Grants::OPERATE),
+        MessageType::Deploy => Some(Grants::DEPLOY),
+        MessageType::GetLogs => Some(Grants::OBSERVE),
+        _ => None,
+    }
+}
+
+impl Worker {
+    /// Takes a request in. `Busy` when too many are under way.
+    pub(crate) fn begin(&mut self, now: Time, link: LinkId, request: Message) -> Result<JobId> {
+        if self.jobs.len() >= JOBS_MAX {
+            return Err(Error::Busy);
+        }
+        self.next += 1;
+        let id = JobId(self.next);
+        let max = if grant_needed(&request).is_some_and(|g| g != Grants::OBSERVE) { CHANGE_MAX } else { QUERY_MAX };
+        self.jobs.insert(id, Job { link, request, deadline: now + max });
+        Ok(id)
+    }
+
+    /// The work ended.
+    pub(crate) fn finish(&mut self, job: JobId) -> Option<Job> {
+        self.jobs.remove(&job)
+    }
+
+    /// The next job past its deadline.
+    pub(crate) fn pop_overdue(&mut self, now: Time) -> Option<(JobId, Job)> {
+        let id = self.jobs.iter().find(|(_, job)| job.deadline <= now).map(|(id, _)| *id)?;
+        self.jobs.remove(&id).map(|job| (id, job))
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.jobs.values().map(|job| job.deadline).min()
+    }
+
+    /// Jobs of a link that is gone: their results go nowhere.
+    pub(crate) fn forget_link(&mut self, link: LinkId) {
+        self.jobs.retain(|_, job| job.link != link);
+    }
+}
+
+/// Who replies.
+pub(crate) struct Me<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) started: Timestamp,
+    pub(crate) frame_bytes_max: usize,
+}
+
+/// The reply to a request whose work ended so.
+pub(crate) fn reply_payload(me: &Me<'_>, now: Now, request: &Message, result: Result<JobResult>) -> Payload {
+    let acks = matches!(request.kind, MessageType::StartMiner | MessageType::StopMiner);
+    match result {
+        Ok(JobResult::Stats(miners)) => Payload::Stats(stats(me, now, &miners)),
+        Ok(JobResult::Started { name } | JobResult::Stopped { name }) => Payload::MinerAck(MinerAck { success: true, miner_name: name, error: String::new() }),
+        Ok(JobResult::Logs(slice)) => {
+            let (lines, cut) = newest_that_fit(slice.lines, me.frame_bytes_max.saturating_sub(ENVELOPE_BYTES));
+            let name = match request.payload() {
+                Ok(Payload::GetLogs(asked)) => asked.miner_name,
+                _ => String::new(),
+            };
+            Payload::Logs(Logs { miner_name: name, lines: Some(lines), has_more: slice.has_more || cut })
+        }
+        Err(Error::Rejected(Refusal::Permission(grant))) => error(ErrorCode::UNAUTHORIZED, &Refusal::Permission(grant).to_string()),
+        Err(e) if acks => Payload::MinerAck(MinerAck { success: false, miner_name: String::new(), error: e.to_string() }),
+        Err(e @ Error::NotFound(_)) => error(ErrorCode::NOT_FOUND, &e.to_string()),
+        Err(e @ Error::TimedOut(_)) => error(ErrorCode::TIMEOUT, &e.to_string()),
+        Err(e) => error(ErrorCode::OPERATION_FAILED, &e.to_string()),
+    }
+}
+
+/// An `error` payload.
+pub(crate) fn error(code: i64, text: &str) -> Payload {
+    Payload::Error(ErrorPayload { code, message: text.to_owned(), details: String::new() })
+}
+
+fn stats(me: &Me<'_>, now: Now, miners: &[MinerStats]) -> Stats {
+    let mut room = me.frame_bytes_max.saturating_sub(ENVELOPE_BYTES);
+    let mut items = Vec::new();
+    for miner in miners {
+        let item = item(miner);
+        let size = sealed_size(&gojson::to_string(&item).unwrap_or_default());
+        let Some(left) = room.checked_sub(size) else { break };
+        room = left;
+        items.push(item);
+    }
+    Stats {
+        node_id: me.id.to_owned(),
+        node_name: me.name.to_owned(),
+        miners: Some(items),
+        uptime: i64::try_from(now.wall.since(me.started).as_secs()).unwrap_or(i64::MAX),
+    }
+}
+
+fn item(miner: &MinerStats) -> MinerStatsItem {
+    let int = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    MinerStatsItem {
+        name: miner.name.clone(),
+        kind: miner.miner_type.clone(),
+        hashrate: miner.hashrate_hs.unwrap_or(0.0),
+        shares: int(miner.shares),
+        rejected: int(miner.rejected),
+        uptime: int(miner.uptime_s),
+        pool: miner.pool.clone(),
+        algorithm: miner.algorithm.clone(),
+        cpu_threads: i64::from(miner.cpu_threads),
+        state: Some(miner.state.to_string()),
+        hashrate_known: miner.hashrate_hs.is_some(),
+        note: miner.note.clone(),
+    }
+}
+
+/// The newest lines whose sealed form fits, and whether any were left out.
+fn newest_that_fit(lines: Vec<String>, mut room: usize) -> (Vec<String>, bool) {
+    let mut from = lines.len();
+    for line in lines.iter().rev() {
+        let Some(left) = room.checked_sub(sealed_size(&gojson::to_string(line).unwrap_or_default()) + 1) else { break };
+        room = left;
+        from -= 1;
+    }
+    let cut = from > 0;
+    (lines.into_iter().skip(from).collect(), cut)
+}
+
+/// How many bytes a piece of message JSON takes inside the sealed inner JSON, where it is escaped once more.
+fn sealed_size(json: &str) -> usize {
+    gojson::to_string_html(json).map_or(usize::MAX / 2, |text| text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_lines_that_fit_are_kept() {
+        let lines: Vec<String> = (0..100).map(|i| format!("line {i} \"<&>\"")).collect();
+        let (kept, cut) = newest_that_fit(lines.clone(), 1000);
+        assert!(cut && kept.last() == lines.last() && kept.len() > 5 && kept.len() < 30);
+        assert_eq!(newest_that_fit(lines.clone(), 1 << 20), (lines, false));
+    }
+}

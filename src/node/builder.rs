@@ -1,0 +1,271 @@
+//! From a configuration to a running node.
+
+use super::{Config, Node, Shared};
+use crate::base::{Error, Result};
+use crate::identity::{Identity, Role};
+use crate::mesh::{Mesh, MeshConfig};
+use crate::message::{Announcement, Message};
+use crate::miners::{MinerManager, ProfileManager};
+use crate::peers::PeerAuthMode;
+use crate::runtime::clock::{Clock, system_rng};
+use crate::runtime::dispatcher::{Dispatcher, queues};
+use crate::runtime::files::identity::NodeManager;
+use crate::runtime::files::lock::FolderLock;
+use crate::runtime::files::marks::MarksFile;
+use crate::runtime::files::paths::Paths;
+use crate::runtime::files::registry::SharedRegistry;
+use crate::runtime::jobs::{Hands, Jobs};
+use crate::runtime::net::gate::{Gate, GateLimits};
+use crate::runtime::net::listen::Listener;
+use crate::runtime::net::open::{NetSettings, Opener};
+use crate::runtime::net::tls::{self, TlsTrust};
+use crate::runtime::threads::Threads;
+use crate::session::{Challenges, DialogueConfig, OutboundLimits};
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+/// Configures a [`Node`]. Safe by default: only listed keys are let in, only keys with the
+/// permission may command, and nothing is listened on unless asked for.
+#[derive(Default)]
+pub struct NodeBuilder {
+    paths: Option<Paths>,
+    role: Option<Role>,
+    name: Option<String>,
+    config: Option<Config>,
+    listen: Option<String>,
+    open: bool,
+    trust_all: bool,
+    miners: Option<Arc<dyn MinerManager>>,
+    profiles: Option<Arc<dyn ProfileManager>>,
+    handler: Option<Sender<(String, Message)>>,
+}
+
+impl NodeBuilder {
+    /// Keeps everything in this folder. Without it the XDG places are used.
+    #[must_use]
+    pub fn data_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        let folder: PathBuf = folder.into();
+        self.paths = Some(Paths::in_folder(&folder));
+        self
+    }
+
+    /// Keeps everything at these places.
+    #[must_use]
+    pub fn paths(mut self, paths: Paths) -> Self {
+        self.paths = Some(paths);
+        self
+    }
+
+    /// The role of an identity that is made because there is none. The default is dual.
+    #[must_use]
+    pub fn role(mut self, role: Role) -> Self {
+        self.role = Some(role);
+        self
+    }
+
+    /// The name of an identity that is made because there is none. The default is the host's.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// All numbers at once.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// Listens for peers at `host:port`, or on every interface at `:port`.
+    #[must_use]
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = Some(address.into());
+        self
+    }
+
+    /// Lets unknown keys connect. They may ping and nothing else; commands still need the permission.
+    #[must_use]
+    pub fn open(mut self) -> Self {
+        self.open = true;
+        self
+    }
+
+    /// Takes commands from **every** admitted key, whatever the permissions file says. Together with
+    /// [`NodeBuilder::open`] anyone who can reach the node can start and stop its miners.
+    #[must_use]
+    pub fn trust_every_peer(mut self) -> Self {
+        self.trust_all = true;
+        self
+    }
+
+    /// Runs miners: this node carries out commands.
+    #[must_use]
+    pub fn miners(mut self, miners: Arc<dyn MinerManager>) -> Self {
+        self.miners = Some(miners);
+        self
+    }
+
+    /// Where profiles are stored.
+    #[must_use]
+    pub fn profiles(mut self, profiles: Arc<dyn ProfileManager>) -> Self {
+        self.profiles = Some(profiles);
+        self
+    }
+
+    /// Where messages go that the node itself has no use for: unknown types from admitted peers, and replies to
+    /// what [`super::Transport::send`] sent. With the sender's node id. A full channel drops.
+    #[must_use]
+    pub fn message_handler(mut self, handler: Sender<(String, Message)>) -> Self {
+        self.handler = Some(handler);
+        self
+    }
+
+    /// Starts the node: takes the folder, loads or makes the identity, loads registry and marks, listens.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a bad configuration, identity or folder in use; [`Error::Io`] for what the
+    /// system refuses (port in use, no permission). Nothing is left running after an error.
+    pub fn start(self) -> Result<Node> {
+        let config = self.config.unwrap_or_default();
+        config.check()?;
+        let paths = match self.paths {
+            Some(paths) => paths,
+            None => Paths::xdg()?,
+        };
+        let lock = FolderLock::take(&paths)?;
+        let identity = Arc::new(NodeManager::at(&paths).load_or_create(self.name.as_deref(), self.role.unwrap_or(Role::Dual))?);
+        let mode = if self.open { PeerAuthMode::Open } else { PeerAuthMode::Allowlist };
+        let (registry, warnings) = SharedRegistry::load(&paths.peers, mode)?;
+        for warning in warnings {
+            log::warn!(target: "peers", "{warning}");
+        }
+        registry.inner().write().set_peers_max(config.peers_max);
+        let marks_file = Arc::new(MarksFile::new(paths.freshness()));
+        let marks = marks_file.load()?;
+
+        let clock = Clock::start();
+        let mut rng = system_rng()?;
+        let threads = Arc::new(Threads::default());
+        let (control, inbox, queues) = queues();
+        let listener = self.listen.as_deref().map(Listener::bind).transpose()?;
+        let opener = Arc::new(Opener {
+            settings: net_settings(&config)?,
+            identity: identity.clone(),
+            registry: registry.inner().clone(),
+            challenges: Mutex::new(Challenges::new()),
+            rng: Mutex::new(rng.fork()),
+            gate: Gate::new(GateLimits {
+                connections_max: config.connections_max,
+                unproven_max: config.unproven_max,
+                unproven_per_address_max: config.unproven_per_address_max,
+            }),
+            threads: threads.clone(),
+            inbox: inbox.clone(),
+            clock,
+            next_link: AtomicU64::new(1),
+            stopping: AtomicBool::new(false),
+        });
+        let mesh_config = MeshConfig {
+            dialogue: dialogue_config(&config, &identity),
+            frame_bytes_max: config.message_bytes_max,
+            works: self.miners.is_some(),
+            trust_all: self.trust_all,
+        };
+        let info = identity.info();
+        let mesh = Mesh::new(mesh_config, info.id.clone(), info.name.clone(), registry.inner().clone(), marks, rng, clock.now());
+        let hands = Hands {
+            miners: self.miners.clone(),
+            profiles: self.profiles.clone(),
+            registry: registry.inner().clone(),
+            save_marks: Arc::new(move |snapshot| marks_file.save(snapshot)),
+            inbox,
+        };
+        let jobs = Jobs::start_threads(hands, threads.clone())?;
+        let dispatcher = Dispatcher {
+            mesh,
+            queues,
+            opener: opener.clone(),
+            jobs,
+            clock,
+            handler: self.handler,
+            spin: !config.low_power,
+            conns: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            paced: BTreeMap::new(),
+            lingering: Vec::new(),
+            ending: None,
+            drain: config.drain(),
+        };
+        let dispatcher = std::thread::Builder::new()
+            .name("dispatcher".to_owned())
+            .spawn(move || dispatcher.run())
+            .map_err(|e| Error::io("cannot start the dispatcher", &e))?;
+        let uplinks = config.uplinks.clone();
+        let shared = Arc::new(Shared {
+            identity,
+            control,
+            registry,
+            config,
+            clock,
+            miners: self.miners,
+            profiles: self.profiles,
+            paths: Some(paths),
+            next_call: AtomicU64::new(1),
+        });
+        // From here on a failure drops the node, which stops what was started.
+        let node = Node { shared, opener: opener.clone(), threads: threads.clone(), listener, dispatcher: Some(dispatcher), _lock: Some(lock) };
+        for uplink in &uplinks {
+            node.add_uplink(uplink)?;
+        }
+        if let Some(listener) = &node.listener {
+            listener.start(opener, &threads)?;
+        }
+        Ok(node)
+    }
+}
+
+fn net_settings(config: &Config) -> Result<NetSettings> {
+    let tls_server = match (&config.tls_cert, &config.tls_key) {
+        (Some(cert), Some(key)) => Some(tls::server(cert, key)?),
+        _ => None,
+    };
+    let trust = config.tls_ca.as_deref().map_or(TlsTrust::System, |path: &Path| TlsTrust::CaFile(path.to_owned()));
+    Ok(NetSettings {
+        path: config.path.clone(),
+        message_bytes_max: config.message_bytes_max,
+        plain_limit: (config.plain_burst, config.plain_rate_per_s),
+        outbound: OutboundLimits {
+            messages_max: config.queue_messages_max,
+            bytes_max: config.queue_bytes_max,
+            frame_bytes_max: config.message_bytes_max,
+        },
+        tls_server,
+        trust,
+    })
+}
+
+fn dialogue_config(config: &Config, identity: &Identity) -> DialogueConfig {
+    DialogueConfig {
+        ping_interval: Duration::from_secs(config.ping_interval_s),
+        pong_timeout: Duration::from_secs(config.pong_timeout_s),
+        unproven_max: Duration::from_secs(config.unproven_timeout_s),
+        plain_limit: (config.plain_burst, config.plain_rate_per_s),
+        announced_limit: (config.burst, config.rate_per_s),
+        announcement: Announcement {
+            v: 1,
+            caps: Vec::new(),
+            rate: config.rate_per_s.into(),
+            burst: config.burst.into(),
+            max: config.message_bytes_max as u64,
+            sign: Some(identity.sign_key().public()),
+            bind: Some(identity.sign_key().bind_signature(&identity.public_key())),
+        },
+    }
+}

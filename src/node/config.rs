@@ -1,0 +1,148 @@
+//! Every number and switch of a node, with its default. `serve` reads them from `config.json`.
+
+use crate::base::{Error, Result, check_json};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The configuration of a node. All fields are optional in the file; unknown ones are refused, so
+/// that a misspelt limit is noticed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen: `host:port`, or `:port` for every interface.
+    pub listen: String,
+    /// The WebSocket's path.
+    pub path: String,
+    /// PEM file with the server's certificate; with it the node serves `wss`.
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with its key.
+    pub tls_key: Option<PathBuf>,
+    /// PEM file with the certificates that servers we dial must be signed by; the system's roots when absent.
+    pub tls_ca: Option<PathBuf>,
+    /// Connections that are kept up for ever: `KEY@host:port`, `KEY@wss://host:port`, or with `#FINGERPRINT` behind it.
+    pub uplinks: Vec<String>,
+    /// Connections in all: established, in handshake, dialled. (The API page's default is 100; a farm has more.)
+    pub connections_max: usize,
+    /// Accepted connections that have not proven their key, in all.
+    pub unproven_max: usize,
+    /// The same, from one address.
+    pub unproven_per_address_max: usize,
+    /// Seconds after which an unproven connection is closed.
+    pub unproven_timeout_s: u64,
+    /// Bytes of one WebSocket message, in either direction.
+    pub message_bytes_max: usize,
+    /// Seconds between keepalive pings.
+    pub ping_interval_s: u64,
+    /// Seconds that a pong may take on top of the interval before the link counts as dead.
+    pub pong_timeout_s: u64,
+    /// Messages accepted at once from a peer that is not known to be RigMesh.
+    pub plain_burst: u32,
+    /// The same, a second.
+    pub plain_rate_per_s: u32,
+    /// Messages accepted at once from a RigMesh peer.
+    pub burst: u32,
+    /// The same, a second.
+    pub rate_per_s: u32,
+    /// Messages waiting for one peer.
+    pub queue_messages_max: usize,
+    /// Bytes waiting for one peer.
+    pub queue_bytes_max: usize,
+    /// Peers in the registry.
+    pub peers_max: usize,
+    /// Lines kept per miner.
+    pub log_lines_max: usize,
+    /// Milliseconds that a shutdown waits for its connections to end in good order.
+    pub drain_ms: u64,
+    /// Park at once when there is nothing to do, instead of yielding for a few microseconds first.
+    pub low_power: bool,
+    /// The program of each external miner type, such as `{"xmrig": "/usr/bin/xmrig"}`. Never set by a peer.
+    pub miners: std::collections::BTreeMap<String, serde_json::Value>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: ":9091".to_owned(),
+            path: "/ws".to_owned(),
+            tls_cert: None,
+            tls_key: None,
+            tls_ca: None,
+            uplinks: Vec::new(),
+            connections_max: 1000,
+            unproven_max: 128,
+            unproven_per_address_max: 16,
+            unproven_timeout_s: 40,
+            message_bytes_max: 1 << 20,
+            ping_interval_s: 30,
+            pong_timeout_s: 10,
+            plain_burst: 100,
+            plain_rate_per_s: 50,
+            burst: 4000,
+            rate_per_s: 2000,
+            queue_messages_max: 4096,
+            queue_bytes_max: 16 << 20,
+            peers_max: 10_000,
+            log_lines_max: 1000,
+            drain_ms: 3000,
+            low_power: false,
+            miners: std::collections::BTreeMap::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks a configuration file's text.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the key and what is allowed.
+    pub fn decode(bytes: &[u8]) -> Result<Config> {
+        let text = check_json("configuration", bytes).map_err(|e| Error::Config(e.to_string()))?;
+        let config: Config = serde_json::from_str(text).map_err(|e| Error::Config(format!("configuration: {e}")))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Whether the numbers make sense together.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the key.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |key: &str, what: &str| Err(Error::Config(format!("configuration: {key} {what}")));
+        let at_least_one = [
+            ("connections_max", self.connections_max as u64),
+            ("unproven_max", self.unproven_max as u64),
+            ("unproven_per_address_max", self.unproven_per_address_max as u64),
+            ("unproven_timeout_s", self.unproven_timeout_s),
+            ("ping_interval_s", self.ping_interval_s),
+            ("pong_timeout_s", self.pong_timeout_s),
+            ("plain_burst", self.plain_burst.into()),
+            ("plain_rate_per_s", self.plain_rate_per_s.into()),
+            ("burst", self.burst.into()),
+            ("rate_per_s", self.rate_per_s.into()),
+            ("queue_messages_max", self.queue_messages_max as u64),
+            ("peers_max", self.peers_max as u64),
+            ("log_lines_max", self.log_lines_max as u64),
+        ];
+        if let Some((key, _)) = at_least_one.iter().find(|(_, n)| *n == 0) {
+            return wrong(key, "must be at least 1");
+        }
+        if !(64 << 10..=64 << 20).contains(&self.message_bytes_max) {
+            return wrong("message_bytes_max", "must be between 65536 and 67108864");
+        }
+        if self.queue_bytes_max < self.message_bytes_max {
+            return wrong("queue_bytes_max", "must be at least message_bytes_max");
+        }
+        if !self.path.starts_with('/') {
+            return wrong("path", "must begin with /");
+        }
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return wrong("tls_cert and tls_key", "go together");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
+    }
+}

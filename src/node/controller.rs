@@ -1,0 +1,218 @@
+//! Commands to rigs: each has a deadline, and a sweep gives a result or a reason for every rig, so
+//! that one hung rig never stalls a fleet (mesh.md §5).
+
+use super::{Shared, unexpected};
+use crate::base::{Error, Result};
+use crate::mesh::{Answer, CallId, Command, ConnectTo};
+use crate::message::{
+    DisconnectCode, GetLogs, Logs, Message, MessageType, MinerAck, Payload, Ping, RawPayload, StartMiner, Stats, StopMiner, parse_response,
+};
+use crossbeam_channel::bounded;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const QUERY: Duration = Duration::from_secs(10);
+const CHANGE: Duration = Duration::from_secs(30);
+const PING: Duration = Duration::from_secs(5);
+/// A command's share of the control queue's bytes beside its payload.
+const COMMAND_BYTES: usize = 512;
+
+/// The controller's side of a node. Cheap to clone.
+#[derive(Clone)]
+pub struct Controller {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What a sweep gives: for every rig asked, its answer or the reason there is none.
+pub type Sweep<T> = Vec<(String, Result<T>)>;
+
+impl Controller {
+    /// A rig's statistics. Connects first when needed.
+    ///
+    /// # Errors
+    /// [`Error::Remote`] when the rig refuses, [`Error::TimedOut`] after 10 s, and what connecting can give.
+    pub fn stats(&self, rig: &str) -> Result<Stats> {
+        self.call(rig, Payload::GetStats, QUERY, &MessageType::Stats)
+    }
+
+    /// Starts a miner by profile, or with a configuration of its own (checked by the rig against a whitelist).
+    /// Returns the miner's name on the rig.
+    ///
+    /// # Errors
+    /// As [`Controller::stats`], within 30 s; [`Error::Failed`] with the rig's words when the miner does not start.
+    pub fn start_miner(&self, rig: &str, miner_type: &str, profile_id: Option<&str>, config: Option<&serde_json::Value>) -> Result<String> {
+        self.ack(rig, start_payload(miner_type, profile_id, config)?)
+    }
+
+    /// Stops a miner.
+    ///
+    /// # Errors
+    /// As [`Controller::start_miner`].
+    pub fn stop_miner(&self, rig: &str, miner: &str) -> Result<String> {
+        self.ack(rig, Payload::StopMiner(StopMiner { miner_name: miner.to_owned() }))
+    }
+
+    /// A miner's newest lines, oldest first; `since_ms` is a Unix time in milliseconds.
+    ///
+    /// # Errors
+    /// As [`Controller::stats`].
+    pub fn logs(&self, rig: &str, miner: &str, lines: i64, since_ms: Option<i64>) -> Result<Logs> {
+        self.call(rig, logs_payload(miner, lines, since_ms), QUERY, &MessageType::Logs)
+    }
+
+    /// A round trip to a peer; updates its latency in the registry.
+    ///
+    /// # Errors
+    /// As [`Controller::stats`], within 5 s.
+    pub fn ping(&self, peer: &str) -> Result<Duration> {
+        let (message, round_trip) = self.exchange(peer, self.ping_payload(), PING)?;
+        crate::message::validate_response(Some(&message), &MessageType::Pong)?;
+        Ok(round_trip)
+    }
+
+    /// Connects to a registered peer; returns when it is proven.
+    ///
+    /// # Errors
+    /// As [`super::Node::connect`]; [`Error::NotFound`] when it is not registered.
+    pub fn connect(&self, peer: &str) -> Result<crate::mesh::LinkInfo> {
+        self.shared.connect(ConnectTo::Peer(peer.to_owned()))
+    }
+
+    /// Says goodbye and closes all links to a peer.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when there is none.
+    pub fn disconnect(&self, peer: &str) -> Result<()> {
+        let (peer, reason, code) = (peer.to_owned(), "disconnected by the controller".to_owned(), DisconnectCode::NORMAL);
+        self.shared.ask(QUERY, 0, |call| Command::Disconnect { call, peer, reason, code }).map(drop)
+    }
+
+    /// The statistics of every connected peer that answered.
+    pub fn all_stats(&self) -> BTreeMap<String, Stats> {
+        let connected: Vec<String> = self.shared.registry.connected_peers().into_iter().map(|p| p.id).collect();
+        self.sweep_stats(&connected, QUERY).into_iter().filter_map(|(rig, stats)| Some((rig, stats.ok()?))).collect()
+    }
+
+    /// Statistics of many rigs at once, in the order asked.
+    pub fn sweep_stats(&self, rigs: &[String], deadline: Duration) -> Sweep<Stats> {
+        self.sweep(rigs, &Payload::GetStats, deadline, &MessageType::Stats)
+    }
+
+    /// Round trips to many peers at once.
+    pub fn sweep_ping(&self, peers: &[String], deadline: Duration) -> Sweep<Duration> {
+        let answers = self.fan_out(peers, &self.ping_payload(), deadline);
+        answers.into_iter().map(|(peer, answer)| (peer, answer.and_then(|(m, rtt)| crate::message::validate_response(Some(&m), &MessageType::Pong).map(|()| rtt)))).collect()
+    }
+
+    /// Starts a miner on many rigs at once.
+    pub fn sweep_start(&self, rigs: &[String], miner_type: &str, profile_id: Option<&str>, config: Option<&serde_json::Value>) -> Result<Sweep<String>> {
+        Ok(self.sweep_ack(rigs, &start_payload(miner_type, profile_id, config)?))
+    }
+
+    /// Stops a miner on many rigs at once.
+    pub fn sweep_stop(&self, rigs: &[String], miner: &str) -> Sweep<String> {
+        self.sweep_ack(rigs, &Payload::StopMiner(StopMiner { miner_name: miner.to_owned() }))
+    }
+
+    /// A miner's newest lines from many rigs at once.
+    pub fn sweep_logs(&self, rigs: &[String], miner: &str, lines: i64, since_ms: Option<i64>) -> Sweep<Logs> {
+        self.sweep(rigs, &logs_payload(miner, lines, since_ms), QUERY, &MessageType::Logs)
+    }
+
+    /// Sends any payload and gives the raw reply with its round trip.
+    ///
+    /// # Errors
+    /// As [`Controller::stats`]; an `error` reply is returned as the message it is.
+    pub fn exchange(&self, peer: &str, payload: Payload, timeout: Duration) -> Result<(Message, Duration)> {
+        let peer = peer.to_owned();
+        match self.shared.ask(timeout, COMMAND_BYTES, |call| Command::Call { call, peer, payload, timeout })? {
+            Answer::Reply { message, round_trip } => Ok((message, round_trip)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn ping_payload(&self) -> Payload {
+        Payload::Ping(Ping { sent_at: self.shared.clock.now().wall.unix_millis(), rigmesh: None })
+    }
+
+    fn call<T: DeserializeOwned>(&self, rig: &str, payload: Payload, timeout: Duration, expected: &MessageType) -> Result<T> {
+        let (message, _) = self.exchange(rig, payload, timeout)?;
+        parse_response(Some(&message), expected)
+    }
+
+    fn ack(&self, rig: &str, payload: Payload) -> Result<String> {
+        let ack: MinerAck = self.call(rig, payload, CHANGE, &MessageType::MinerAck)?;
+        accepted(ack)
+    }
+
+    fn sweep_ack(&self, rigs: &[String], payload: &Payload) -> Sweep<String> {
+        let acks: Sweep<MinerAck> = self.sweep(rigs, payload, CHANGE, &MessageType::MinerAck);
+        acks.into_iter().map(|(rig, ack)| (rig, ack.and_then(accepted))).collect()
+    }
+
+    fn sweep<T: DeserializeOwned>(&self, rigs: &[String], payload: &Payload, deadline: Duration, expected: &MessageType) -> Sweep<T> {
+        let answers = self.fan_out(rigs, payload, deadline);
+        answers.into_iter().map(|(rig, answer)| (rig, answer.and_then(|(m, _)| parse_response(Some(&m), expected)))).collect()
+    }
+
+    /// All calls are under way at once; each has the whole deadline.
+    fn fan_out(&self, rigs: &[String], payload: &Payload, deadline: Duration) -> Sweep<(Message, Duration)> {
+        let (reply, answers) = bounded(rigs.len().max(1));
+        let mut calls: BTreeMap<CallId, usize> = BTreeMap::new();
+        let mut results: Vec<Option<Result<(Message, Duration)>>> = rigs.iter().map(|_| None).collect();
+        let mut keep = |calls: &BTreeMap<CallId, usize>, (call, answer): (CallId, Result<Answer>)| {
+            let answer = match answer {
+                Ok(Answer::Reply { message, round_trip }) => Ok((message, round_trip)),
+                Ok(other) => Err(unexpected(&other)),
+                Err(e) => Err(e),
+            };
+            if let Some(slot) = calls.get(&call).and_then(|i| results.get_mut(*i)) {
+                *slot = Some(answer);
+            }
+        };
+        let end = Instant::now() + deadline;
+        let mut failed = Vec::new();
+        for (i, rig) in rigs.iter().enumerate() {
+            loop {
+                let command = |call| Command::Call { call, peer: rig.clone(), payload: payload.clone(), timeout: deadline };
+                match self.shared.begin(reply.clone(), COMMAND_BYTES, command) {
+                    Ok(call) => drop(calls.insert(call, i)),
+                    // The queue is shorter than the fleet: the dispatcher is at it.
+                    Err(Error::Busy) if Instant::now() < end => {
+                        std::thread::yield_now();
+                        continue;
+                    }
+                    Err(e) => failed.push((i, e)),
+                }
+                break;
+            }
+        }
+        drop(reply);
+        // The dispatcher answers every call by its own deadline; the channel ends when all are answered.
+        while let Ok(answer) = answers.recv_timeout(end.saturating_duration_since(Instant::now()) + super::GRACE) {
+            keep(&calls, answer);
+        }
+        for (i, e) in failed {
+            if let Some(slot) = results.get_mut(i) {
+                *slot = Some(Err(e));
+            }
+        }
+        let missing = || Err(Error::TimedOut("no answer in time".to_owned()));
+        rigs.iter().cloned().zip(results.into_iter().map(|r| r.unwrap_or_else(missing))).collect()
+    }
+}
+
+fn start_payload(miner_type: &str, profile_id: Option<&str>, config: Option<&serde_json::Value>) -> Result<Payload> {
+    let config = config.map_or(Ok(RawPayload::NULL), RawPayload::from_value)?;
+    Ok(Payload::StartMiner(StartMiner { miner_type: miner_type.to_owned(), profile_id: profile_id.unwrap_or_default().to_owned(), config }))
+}
+
+fn logs_payload(miner: &str, lines: i64, since_ms: Option<i64>) -> Payload {
+    Payload::GetLogs(GetLogs { miner_name: miner.to_owned(), lines, since: since_ms.unwrap_or(0) })
+}
+
+fn accepted(ack: MinerAck) -> Result<String> {
+    if ack.success { Ok(ack.miner_name) } else { Err(Error::Failed(ack.error)) }
+}

@@ -1,0 +1,384 @@
+//! `dispatcher`: the one thread that owns the mesh machine. It serves `control` before `inbox`,
+//! takes bursts in one turn, sends without blocking and flushes each connection once at the end of
+//! the turn. A turn is bounded by bytes, so that filling one peer's queue never stalls the others.
+//!
+//! Both queues take a byte credit before the channel: a queue bounded by count alone is not
+//! bounded by bytes.
+
+use super::clock::Clock;
+use super::jobs::Jobs;
+use super::net::conn::Conn;
+use super::net::open::Opener;
+use crate::base::{ByteBudget, Error, Result, Time};
+use crate::mesh::{Answer, CallId, Command, Input, JobId, LinkId, MarksSnapshot, Mesh, Output};
+use crate::message::Message;
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select_biased};
+use parking_lot::{Condvar, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Length of both queues. 64 instead of 1,024 cost three quarters of the throughput.
+const QUEUE: usize = 1024;
+/// Bytes waiting in the inbox, all connections together; a reader beyond it waits, so TCP pushes back.
+const INBOX_BYTES: usize = 16 << 20;
+/// Bytes waiting in the control queue; beyond it a call fails with `Busy`.
+const CONTROL_BYTES: usize = 16 << 20;
+/// A turn ends after this many bytes or messages.
+const TURN_BYTES: usize = 256 * 1024;
+const TURN_EVENTS: usize = 512;
+/// The dispatcher yields this long before it parks: a wake-up costs more than the work.
+const SPIN: Duration = Duration::from_micros(60);
+/// How long a closed connection may take to drain before it is cut.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What reaches the dispatcher from other threads.
+pub(crate) enum Event {
+    /// The machine's own words.
+    Mesh(Input),
+    /// A finished link and its connection.
+    LinkUp(Input, Arc<Conn>),
+    /// A message and the bytes it holds of the inbox's credit.
+    Message(Input, usize),
+    /// A job ended.
+    Job(JobId, Result<crate::mesh::JobResult>),
+}
+
+/// An answer and the call it is for: one caller may wait for many.
+pub(crate) type Reply = (CallId, Result<Answer>);
+
+/// What a handle asks, and where the answer goes.
+pub(crate) struct Ask {
+    pub(crate) command: Command,
+    pub(crate) reply: Option<(CallId, Sender<Reply>)>,
+    pub(crate) bytes: usize,
+}
+
+/// Bytes that may be in a queue at once.
+struct Credit {
+    /// `None` when the dispatcher is gone: nobody waits any more.
+    budget: Mutex<Option<ByteBudget>>,
+    freed: Condvar,
+}
+
+impl Credit {
+    fn new(max: usize) -> Arc<Credit> {
+        Arc::new(Credit { budget: Mutex::new(Some(ByteBudget::new(max))), freed: Condvar::new() })
+    }
+
+    /// Waits for `n` bytes. An `n` above the whole budget is never asked for: messages are smaller.
+    fn take(&self, n: usize) {
+        let mut budget = self.budget.lock();
+        while budget.as_mut().is_some_and(|b| !b.take(n)) {
+            self.freed.wait(&mut budget);
+        }
+    }
+
+    fn try_take(&self, n: usize) -> bool {
+        self.budget.lock().as_mut().is_some_and(|b| b.take(n))
+    }
+
+    fn give(&self, n: usize) {
+        if let Some(budget) = self.budget.lock().as_mut() {
+            budget.give(n);
+        }
+        self.freed.notify_all();
+    }
+}
+
+/// The way to the dispatcher for readers and other threads of the runtime. Sends block: that is
+/// the back-pressure on the socket.
+#[derive(Clone)]
+pub(crate) struct InboxSender {
+    events: Sender<Event>,
+    credit: Arc<Credit>,
+}
+
+impl InboxSender {
+    /// `false` when the dispatcher is gone.
+    pub(crate) fn send(&self, event: Event) -> bool {
+        self.events.send(event).is_ok()
+    }
+
+    pub(crate) fn try_send(&self, event: Event) -> bool {
+        self.events.try_send(event).is_ok()
+    }
+
+    /// A message of `bytes` on the wire.
+    pub(crate) fn send_message(&self, link: LinkId, message: Message, bytes: usize) -> bool {
+        let bytes = bytes.min(INBOX_BYTES);
+        self.credit.take(bytes);
+        self.events.send(Event::Message(Input::Message { link, message }, bytes)).is_ok()
+    }
+}
+
+/// The way to the dispatcher for handles. Never blocks.
+#[derive(Clone)]
+pub(crate) struct ControlSender {
+    asks: Sender<Ask>,
+    credit: Arc<Credit>,
+}
+
+impl ControlSender {
+    /// `Busy` when the queue is full, `ShuttingDown` when the dispatcher is gone.
+    pub(crate) fn send(&self, command: Command, reply: Option<(CallId, Sender<Reply>)>, bytes: usize) -> Result<()> {
+        if !self.credit.try_take(bytes) {
+            return Err(Error::Busy);
+        }
+        self.asks.try_send(Ask { command, reply, bytes }).map_err(|e| {
+            self.credit.give(bytes);
+            if e.is_full() { Error::Busy } else { Error::ShuttingDown }
+        })
+    }
+}
+
+/// Both queues.
+pub(crate) struct Queues {
+    asks: Receiver<Ask>,
+    events: Receiver<Event>,
+    control_credit: Arc<Credit>,
+    inbox_credit: Arc<Credit>,
+}
+
+impl Drop for Queues {
+    fn drop(&mut self) {
+        for credit in [&self.control_credit, &self.inbox_credit] {
+            *credit.budget.lock() = None;
+            credit.freed.notify_all();
+        }
+    }
+}
+
+/// Makes the queues.
+pub(crate) fn queues() -> (ControlSender, InboxSender, Queues) {
+    let (asks_in, asks) = bounded(QUEUE);
+    let (events_in, events) = bounded(QUEUE);
+    let (control_credit, inbox_credit) = (Credit::new(CONTROL_BYTES), Credit::new(INBOX_BYTES));
+    let control = ControlSender { asks: asks_in, credit: control_credit.clone() };
+    let inbox = InboxSender { events: events_in, credit: inbox_credit.clone() };
+    (control, inbox, Queues { asks, events, control_credit, inbox_credit })
+}
+
+/// Saves the freshness table somewhere durable; higher versions replace lower ones.
+pub(crate) type SaveMarks = Arc<dyn Fn(&MarksSnapshot) -> Result<()> + Send + Sync>;
+
+/// What the dispatcher thread owns.
+pub(crate) struct Dispatcher {
+    pub(crate) mesh: Mesh,
+    pub(crate) queues: Queues,
+    pub(crate) opener: Arc<Opener>,
+    pub(crate) jobs: Jobs,
+    pub(crate) clock: Clock,
+    /// Where messages go that the node itself has no use for.
+    pub(crate) handler: Option<Sender<(String, Message)>>,
+    /// Yield before parking; off on low-power nodes.
+    pub(crate) spin: bool,
+    pub(crate) conns: BTreeMap<LinkId, Arc<Conn>>,
+    pub(crate) calls: BTreeMap<CallId, Sender<Reply>>,
+    pub(crate) dirty: BTreeSet<LinkId>,
+    pub(crate) paced: BTreeMap<LinkId, Time>,
+    pub(crate) lingering: Vec<(Time, Arc<Conn>)>,
+    /// Set by `Command::Shutdown`: end when every connection is gone, or at this time.
+    pub(crate) ending: Option<Time>,
+    /// How long the shutdown may take.
+    pub(crate) drain: Duration,
+}
+
+/// What a shutdown achieved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that ended in good order.
+    pub closed: usize,
+    /// Connections that had to be cut at the deadline.
+    pub cut: usize,
+}
+
+impl Dispatcher {
+    /// The thread's life.
+    pub(crate) fn run(mut self) -> Drained {
+        let mut spin_until = Instant::now();
+        let mut at_shutdown = None;
+        loop {
+            let worked = self.turn();
+            self.serve_timers();
+            self.flush_dirty();
+            if let Some(ends) = self.ending {
+                let standing = *at_shutdown.get_or_insert(self.conns.len());
+                if self.conns.is_empty() || self.clock.mono() >= ends {
+                    let cut = self.conns.len();
+                    return Drained { closed: standing.saturating_sub(cut), cut };
+                }
+            }
+            if worked {
+                spin_until = Instant::now() + SPIN;
+                continue;
+            }
+            if self.spin && Instant::now() < spin_until {
+                std::thread::yield_now();
+                continue;
+            }
+            self.park();
+        }
+    }
+
+    /// Takes what is there: control first, then a bounded burst of the inbox.
+    fn turn(&mut self) -> bool {
+        let (mut bytes, mut events) = (0, 0);
+        while bytes < TURN_BYTES && events < TURN_EVENTS {
+            match self.queues.asks.try_recv() {
+                Ok(ask) => bytes += self.take_ask(ask),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+            events += 1;
+        }
+        while bytes < TURN_BYTES && events < TURN_EVENTS {
+            match self.queues.events.try_recv() {
+                Ok(event) => bytes += self.take_event(event),
+                Err(_) => break,
+            }
+            events += 1;
+        }
+        events > 0
+    }
+
+    fn park(&mut self) {
+        let next = [self.mesh.poll_timeout(), self.paced.values().min().copied(), self.lingering.iter().map(|(at, _)| *at).min(), self.ending];
+        let timer = match next.into_iter().flatten().min() {
+            Some(at) => crossbeam_channel::at(self.clock.instant(at)),
+            None => crossbeam_channel::never(),
+        };
+        select_biased! {
+            recv(self.queues.asks) -> ask => if let Ok(ask) = ask { self.take_ask(ask); } else { self.shut_down() },
+            recv(self.queues.events) -> event => if let Ok(event) = event { self.take_event(event); },
+            recv(timer) -> _ => {}
+        }
+    }
+
+    fn take_ask(&mut self, ask: Ask) -> usize {
+        self.queues.control_credit.give(ask.bytes);
+        if let Some((call, reply)) = ask.reply {
+            self.calls.insert(call, reply);
+        }
+        if matches!(ask.command, Command::Shutdown) {
+            self.shut_down();
+        } else {
+            self.mesh.handle_command(self.clock.now(), ask.command);
+            self.carry_out();
+        }
+        ask.bytes
+    }
+
+    fn shut_down(&mut self) {
+        if self.ending.is_none() {
+            self.ending = Some(self.clock.mono() + self.drain);
+            self.mesh.handle_command(self.clock.now(), Command::Shutdown);
+            self.carry_out();
+        }
+    }
+
+    fn take_event(&mut self, event: Event) -> usize {
+        let (input, bytes) = match event {
+            Event::Mesh(input) => (input, 0),
+            Event::Message(input, bytes) => {
+                self.queues.inbox_credit.give(bytes);
+                (input, bytes)
+            }
+            Event::LinkUp(input, conn) => {
+                self.conns.insert(conn.id, conn);
+                (input, 0)
+            }
+            Event::Job(job, result) => {
+                self.jobs.finished(job);
+                (Input::JobDone { job, result }, 0)
+            }
+        };
+        if let Input::LinkDown { link, .. } = &input {
+            self.conns.remove(link);
+            self.paced.remove(link);
+            self.lingering.retain(|(_, conn)| conn.id != *link);
+        }
+        self.mesh.handle_input(self.clock.now(), input);
+        self.carry_out();
+        bytes
+    }
+
+    fn serve_timers(&mut self) {
+        let now = self.clock.now();
+        if self.mesh.poll_timeout().is_some_and(|at| at <= now.mono) {
+            self.mesh.handle_timeout(now);
+            self.carry_out();
+        }
+        let due: Vec<LinkId> = self.paced.iter().filter(|(_, at)| **at <= now.mono).map(|(link, _)| *link).collect();
+        self.dirty.extend(due);
+        self.lingering.retain(|(at, conn)| {
+            if *at <= now.mono {
+                conn.shut();
+            }
+            *at > now.mono
+        });
+    }
+
+    fn flush_dirty(&mut self) {
+        while let Some(link) = self.dirty.pop_first() {
+            self.paced.remove(&link);
+            if let Some(conn) = self.conns.get(&link)
+                && let Some(at) = conn.flush()
+            {
+                self.paced.insert(link, at);
+            }
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(output) = self.mesh.poll_output() {
+            match output {
+                Output::Dial { dial, target } => self.opener.dial(dial, target),
+                Output::Send { link, lane, message } => {
+                    let Some(conn) = self.conns.get(&link) else { continue };
+                    let mut body = Vec::with_capacity(512);
+                    message.encode_into(&mut body);
+                    match conn.send(lane, body) {
+                        Ok(()) => drop(self.dirty.insert(link)),
+                        Err(e) => log::warn!(target: "mesh", link = link.0, kind = message.kind.as_str(); "not sent: {e}"),
+                    }
+                }
+                Output::Announced { link, burst, rate_per_s } => {
+                    if let Some(conn) = self.conns.get(&link) {
+                        conn.handle_announced(burst, rate_per_s);
+                    }
+                }
+                Output::Proven { link } => {
+                    if let Some(conn) = self.conns.get(&link) {
+                        conn.prove();
+                    }
+                }
+                Output::Close { link, why } => {
+                    if let Some(conn) = self.conns.get(&link) {
+                        log::debug!(target: "mesh", link = link.0; "closing: {why}");
+                        conn.close();
+                        self.lingering.push((self.clock.mono() + LINGER, conn.clone()));
+                    }
+                }
+                Output::Answer { call, result } => {
+                    if let Some(reply) = self.calls.remove(&call) {
+                        let _ = reply.try_send((call, result)); // a caller that gave up has dropped its end
+                    }
+                }
+                Output::Job { job, permit, marks, work } => {
+                    if let Err(e) = self.jobs.start(job, permit, marks, work) {
+                        self.mesh.handle_input(self.clock.now(), Input::JobDone { job, result: Err(e) });
+                    }
+                }
+                Output::Inbound { peer, message } => {
+                    if let Some(handler) = &self.handler
+                        && handler.try_send((peer, message)).is_err()
+                    {
+                        log::warn!(target: "mesh", "the message handler is full or gone: a message was dropped");
+                    }
+                }
+                Output::JobOverdue { job } => self.jobs.overdue(job),
+                Output::SaveMarks(snapshot) => self.jobs.save_marks(snapshot),
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! `jobs/<n>`: slow work off the dispatcher: starting and stopping miners, reading their state,
+//! saving marks. Two threads; a hung one is replaced, up to eight.
+
+use super::dispatcher::{Event, InboxSender, SaveMarks};
+use super::threads::{STACK, Threads};
+use crate::base::{Error, Result};
+use crate::mesh::{JobId, JobResult, MarksSnapshot, Permit, Work};
+use crate::miners::{MinerManager, ProfileManager, StartRequest};
+use crate::peers::PeerRegistry;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Work waiting for a thread.
+const QUEUE: usize = 64;
+const THREADS_MIN: usize = 2;
+const THREADS_MAX: usize = 8;
+
+/// What the work works on.
+pub(crate) struct Hands {
+    pub(crate) miners: Option<Arc<dyn MinerManager>>,
+    pub(crate) profiles: Option<Arc<dyn ProfileManager>>,
+    pub(crate) registry: Arc<RwLock<PeerRegistry>>,
+    pub(crate) save_marks: SaveMarks,
+    pub(crate) inbox: InboxSender,
+}
+
+enum Task {
+    Work { job: JobId, permit: Permit, marks: Option<MarksSnapshot>, work: Work },
+    Save(MarksSnapshot),
+}
+
+/// The dispatcher's handle on its workers.
+pub(crate) struct Jobs {
+    tasks: Option<Sender<Task>>,
+    queue: Receiver<Task>,
+    hands: Arc<Hands>,
+    threads: Arc<Threads>,
+    spawned: usize,
+    running: Arc<Mutex<BTreeSet<JobId>>>,
+}
+
+impl Jobs {
+    pub(crate) fn start_threads(hands: Hands, threads: Arc<Threads>) -> Result<Jobs> {
+        let (tasks, queue) = bounded(QUEUE);
+        let mut jobs = Jobs { tasks: Some(tasks), queue, hands: Arc::new(hands), threads, spawned: 0, running: Arc::default() };
+        for _ in 0..THREADS_MIN {
+            jobs.spawn()?;
+        }
+        Ok(jobs)
+    }
+
+    /// `Busy` when the queue is full. The marks are saved before the work begins; work whose marks
+    /// cannot be saved is not done.
+    pub(crate) fn start(&mut self, job: JobId, permit: Permit, marks: Option<MarksSnapshot>, work: Work) -> Result<()> {
+        self.put(Task::Work { job, permit, marks, work })
+    }
+
+    /// Saves when convenient. A full queue is no loss: the next change brings a newer snapshot with the next command.
+    pub(crate) fn save_marks(&mut self, snapshot: MarksSnapshot) {
+        if let Err(e) = self.put(Task::Save(snapshot)) {
+            log::warn!(target: "runtime", "freshness not saved now: {e}");
+        }
+    }
+
+    /// A job is past its deadline. If its thread still works on it, that thread counts as hung and another takes its place.
+    pub(crate) fn overdue(&mut self, job: JobId) {
+        if self.running.lock().contains(&job) && self.spawned < THREADS_MAX {
+            log::warn!(target: "runtime", job = job.0; "a job is past its deadline; starting another thread");
+            let _ = self.spawn();
+        }
+    }
+
+    /// A job's result arrived.
+    pub(crate) fn finished(&mut self, job: JobId) {
+        self.running.lock().remove(&job);
+    }
+
+    fn put(&self, task: Task) -> Result<()> {
+        let tasks = self.tasks.as_ref().ok_or(Error::ShuttingDown)?;
+        tasks.try_send(task).map_err(|e| if e.is_full() { Error::Busy } else { Error::ShuttingDown })
+    }
+
+    fn spawn(&mut self) -> Result<()> {
+        let (queue, hands, running) = (self.queue.clone(), self.hands.clone(), self.running.clone());
+        self.threads.spawn(&format!("jobs/{}", self.spawned), STACK, move || {
+            for task in queue {
+                match task {
+                    Task::Save(marks) => {
+                        if let Err(e) = (hands.save_marks)(&marks) {
+                            log::error!(target: "runtime", "freshness not saved: {e}");
+                        }
+                    }
+                    Task::Work { job, permit, marks, work } => {
+                        running.lock().insert(job);
+                        let result = hands.work(&permit, marks.as_ref(), work);
+                        hands.inbox.send(Event::Job(job, result));
+                    }
+                }
+            }
+        })?;
+        self.spawned += 1;
+        Ok(())
+    }
+}
+
+impl Hands {
+    fn work(&self, permit: &Permit, marks: Option<&MarksSnapshot>, work: Work) -> Result<JobResult> {
+        // Asked again: the key may have been revoked while the job waited.
+        if let Some(grant) = permit.grant
+        {
+            self.registry.read().grants(&permit.key, super::clock::wall()).require(grant)?;
+        }
+        if let Some(marks) = marks {
+            (self.save_marks)(marks).map_err(|e| Error::Failed(format!("the command was not carried out, because it could not be recorded: {e}")))?;
+        }
+        let miners = self.miners.as_ref().ok_or_else(|| Error::Failed("miner manager not configured".to_owned()))?;
+        match work {
+            Work::Stats => Ok(JobResult::Stats(miners.list_miners().iter().filter_map(|m| m.stats().ok()).collect())),
+            Work::Start { miner_type, profile_id, config } => {
+                let profile = match (&config, &profile_id) {
+                    (None, Some(id)) => Some(self.profile(id)?),
+                    // A config of its own is enough; a profile that exists lies under it.
+                    (Some(_), id) => id.as_ref().and_then(|id| self.profile(id).ok()),
+                    (None, None) => return Err(Error::Failed("no config given and no profile named".to_owned())),
+                };
+                let miner = miners.start_miner(&StartRequest { miner_type, profile, config })?;
+                Ok(JobResult::Started { name: miner.name() })
+            }
+            Work::Stop { miner } => {
+                miners.stop_miner(&miner)?;
+                Ok(JobResult::Stopped { name: miner })
+            }
+            Work::Logs { miner, lines, since_ms } => Ok(JobResult::Logs(miners.miner(&miner)?.console_history(lines, since_ms))),
+        }
+    }
+
+    fn profile(&self, id: &str) -> Result<crate::miners::Profile> {
+        self.profiles.as_ref().ok_or_else(|| Error::Failed("profile manager not configured".to_owned()))?.profile(id)
+    }
+}

@@ -1,0 +1,332 @@
+//! The writer's half of a connection, shared by whoever sends. Messages wait in the session's
+//! [`Outbound`]; sealing, framing and one non-blocking write happen under one lock, so the order
+//! of sealing is the order of the wire. What the socket does not take starts a writer thread,
+//! which retires when it has had nothing to do for a while.
+//!
+//! Lock order: `out`, then TLS. No lock is held across a blocking socket call.
+
+use super::gate::Pass;
+use super::pipe::Tls;
+use crate::base::{Error, Result, Rng};
+use crate::mesh::LinkId;
+use crate::runtime::clock::Clock;
+use crate::runtime::threads::{STACK, Threads};
+use crate::session::{Lane, Outbound};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::io::{ErrorKind, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tungstenite::protocol::frame::{Frame, FrameHeader};
+
+/// Sealed bytes made ready for the socket in one go.
+const WIRE_CHUNK: usize = 64 * 1024;
+/// A writer with nothing to do for this long retires.
+const WRITER_IDLE: Duration = Duration::from_millis(200);
+/// A peer that takes nothing for this long is gone (mesh.md §3).
+pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+/// An idle connection keeps no more output buffer than this.
+const WIRE_KEEP: usize = 512;
+/// Longest header of a frame.
+const HEADER_MAX: usize = 14;
+
+/// One connection's writer's half.
+pub(crate) struct Conn {
+    pub(crate) id: LinkId,
+    socket: Arc<TcpStream>,
+    tls: Option<Tls>,
+    /// We dialled: our frames are masked.
+    client: bool,
+    clock: Clock,
+    threads: Arc<Threads>,
+    pass: Pass,
+    out: Mutex<Out>,
+    work: Condvar,
+}
+
+struct Out {
+    outbound: Outbound,
+    masks: Rng,
+    /// Bytes for the socket, whole frames but for what the socket already took of the first.
+    wire: Vec<u8>,
+    /// The newest pong or close reply of the reader. Latest wins: a flood of pings costs one slot.
+    control: Option<Vec<u8>>,
+    writer: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Flush, then say goodbye at the WebSocket's level.
+    Closing,
+    /// Nothing more is written.
+    Closed,
+}
+
+impl Conn {
+    pub(crate) fn new(id: LinkId, socket: Arc<TcpStream>, tls: Option<Tls>, client: bool, clock: Clock, threads: Arc<Threads>, pass: Pass, outbound: Outbound, masks: Rng) -> Arc<Conn> {
+        let _ = socket.set_write_timeout(Some(WRITE_DEADLINE));
+        let out = Out { outbound, masks, wire: Vec::new(), control: None, writer: false, state: State::Open };
+        Arc::new(Conn { id, socket, tls, client, clock, threads, pass, out: Mutex::new(out), work: Condvar::new() })
+    }
+
+    /// Whether we dialled.
+    pub(crate) fn is_client(&self) -> bool {
+        self.client
+    }
+
+    /// Queues a plain message. It goes out at the next [`Conn::flush`].
+    pub(crate) fn send(&self, lane: Lane, body: Vec<u8>) -> Result<()> {
+        let mut out = self.out.lock();
+        match out.state {
+            State::Open => out.outbound.handle_send(lane, body),
+            State::Closing | State::Closed => Err(Error::Unreachable("the connection is closing".to_owned())),
+        }
+    }
+
+    /// Sends what may go now, without blocking. Tells when to flush again because the pacer held something back.
+    pub(crate) fn flush(self: &Arc<Self>) -> Option<crate::base::Time> {
+        let mut out = self.out.lock();
+        self.push_or_wake(&mut out);
+        out.outbound.poll_timeout(self.clock.mono())
+    }
+
+    /// The peer announced its limits.
+    pub(crate) fn handle_announced(&self, burst: u32, rate_per_s: u32) {
+        self.out.lock().outbound.handle_announced(self.clock.mono(), burst, rate_per_s);
+    }
+
+    /// The key is proven: the connection no longer counts as half-open.
+    pub(crate) fn prove(&self) {
+        self.pass.prove();
+    }
+
+    /// A pong or close reply of the reader's.
+    pub(crate) fn send_control(self: &Arc<Self>, frame: Vec<u8>) {
+        let mut out = self.out.lock();
+        out.control = Some(frame);
+        self.push_or_wake(&mut out);
+    }
+
+    /// TLS has something to say of its own accord (key update, alert).
+    pub(crate) fn pump_tls(self: &Arc<Self>) {
+        self.push_or_wake(&mut self.out.lock());
+    }
+
+    /// Flush what is queued on the control lane, close the WebSocket, end the writing direction.
+    pub(crate) fn close(self: &Arc<Self>) {
+        let mut out = self.out.lock();
+        if out.state == State::Open {
+            out.state = State::Closing;
+            out.outbound.handle_close();
+            self.push_or_wake(&mut out);
+        }
+    }
+
+    /// Ends both directions now; a blocked reader or writer is freed.
+    pub(crate) fn shut(&self) {
+        let mut out = self.out.lock();
+        self.end(&mut out);
+    }
+
+    /// Bytes queued: for the status and the tests.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        let out = self.out.lock();
+        out.outbound.queued_bytes() + out.wire.len()
+    }
+
+    fn push_or_wake(self: &Arc<Self>, out: &mut Out) {
+        if out.writer {
+            self.work.notify_one();
+        } else {
+            self.push(out);
+        }
+    }
+
+    /// Seals and writes until there is nothing left, or the socket is full and a writer takes over.
+    fn push(self: &Arc<Self>, out: &mut Out) {
+        while out.state != State::Closed {
+            self.fill(out);
+            if out.wire.is_empty() {
+                if out.state == State::Closing {
+                    self.finish(out);
+                }
+                break;
+            }
+            match socket2::SockRef::from(&*self.socket).send_with_flags(&out.wire, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) {
+                Ok(n) if n == out.wire.len() => keep_small(&mut out.wire),
+                Ok(n) => drop(out.wire.drain(..n)),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return self.start_writer(out),
+                Err(_) => return self.end(out),
+            }
+        }
+    }
+
+    /// Makes the next bytes for the socket: the reader's control frame first, then sealed messages.
+    fn fill(&self, out: &mut Out) {
+        if let Some(frame) = out.control.take() {
+            self.put(out, &frame);
+        }
+        let wall = crate::runtime::clock::wall().unix_seconds();
+        while out.wire.len() < WIRE_CHUNK {
+            let mut frame = Vec::new();
+            let plain = self.tls.is_none();
+            // Without TLS the frame is built where it will be sent from.
+            let target = if plain { &mut out.wire } else { &mut frame };
+            let start = target.len();
+            target.extend_from_slice(&[0; HEADER_MAX]);
+            let sealed = out.outbound.poll_frame(self.clock.mono(), wall, target);
+            if !matches!(sealed, Ok(true)) {
+                target.truncate(start);
+                match sealed {
+                    Err(e) => {
+                        log::warn!(target: "mesh", link = self.id.0; "a message was not sent: {e}");
+                        continue;
+                    }
+                    Ok(_) => break,
+                }
+            }
+            let mask = self.client.then(|| out.masks.array());
+            head(target, start, mask);
+            if !plain {
+                self.put(out, &frame);
+            }
+        }
+        if self.tls.is_some() {
+            self.put(out, &[]);
+        }
+    }
+
+    /// Appends bytes to the wire, through TLS if there is one.
+    fn put(&self, out: &mut Out, bytes: &[u8]) {
+        let Some(tls) = &self.tls else { return out.wire.extend_from_slice(bytes) };
+        let (mut tls, mut rest) = (tls.lock(), bytes);
+        loop {
+            while tls.wants_write() {
+                if tls.write_tls(&mut out.wire).is_err() {
+                    return;
+                }
+            }
+            if rest.is_empty() {
+                return;
+            }
+            match tls.writer().write(rest) {
+                Ok(n) if n > 0 => rest = rest.get(n..).unwrap_or_default(),
+                _ => return,
+            }
+        }
+    }
+
+    /// The last words at the WebSocket's and TLS's level; then no more is written.
+    fn finish(&self, out: &mut Out) {
+        let bye = Frame::close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }));
+        let mut bytes = Vec::new();
+        let mut bye = bye;
+        if self.client {
+            bye.header_mut().mask = Some(out.masks.array());
+        }
+        if bye.format(&mut bytes).is_ok() {
+            self.put(out, &bytes);
+        }
+        if let Some(tls) = &self.tls {
+            tls.lock().send_close_notify();
+        }
+        self.put(out, &[]);
+        let _ = socket2::SockRef::from(&*self.socket).send_with_flags(&out.wire, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        out.wire = Vec::new();
+        out.state = State::Closed;
+        let _ = self.socket.shutdown(Shutdown::Write);
+        self.work.notify_one();
+    }
+
+    fn end(&self, out: &mut Out) {
+        out.state = State::Closed;
+        out.wire = Vec::new();
+        let _ = self.socket.shutdown(Shutdown::Both);
+        self.work.notify_one();
+    }
+
+    fn start_writer(self: &Arc<Self>, out: &mut Out) {
+        out.writer = true;
+        let me = self.clone();
+        if self.threads.spawn(&format!("conn/{}/w", self.id.0), STACK, move || me.writer()).is_err() {
+            out.writer = false;
+            self.end(out);
+        }
+    }
+
+    /// The writer's life: it blocks in the socket so that nobody else has to.
+    fn writer(self: Arc<Self>) {
+        let mut out = self.out.lock();
+        loop {
+            if out.state == State::Closed {
+                break;
+            }
+            self.fill(&mut out);
+            if out.wire.is_empty() {
+                if out.state == State::Closing {
+                    self.finish(&mut out);
+                    break;
+                }
+                let idle = self.work.wait_for(&mut out, WRITER_IDLE).timed_out();
+                if idle && out.outbound.is_empty() && out.control.is_none() && out.state == State::Open {
+                    break;
+                }
+                continue;
+            }
+            let mut chunk = std::mem::take(&mut out.wire);
+            let written = MutexGuard::unlocked(&mut out, || (&*self.socket).write_all(&chunk));
+            match written {
+                Ok(()) if out.wire.is_empty() => {
+                    chunk.clear();
+                    out.wire = chunk; // its capacity serves the next round
+                }
+                Ok(()) => {}
+                Err(_) => self.end(&mut out),
+            }
+        }
+        keep_small(&mut out.wire);
+        out.writer = false;
+    }
+}
+
+/// Writes the frame's header in front of the payload that stands [`HEADER_MAX`] bytes after `start`, and masks it.
+fn head(wire: &mut Vec<u8>, start: usize, mask: Option<[u8; 4]>) {
+    let length = wire.len() - start - HEADER_MAX;
+    let header = FrameHeader { opcode: OpCode::Data(Data::Binary), mask, ..FrameHeader::default() };
+    let size = header.len(length as u64);
+    // The header goes right in front of the payload; the unused room before it is cut out.
+    let unused = HEADER_MAX - size;
+    if let Some(mut room) = wire.get_mut(start + unused..start + HEADER_MAX) {
+        let _ = header.format(length as u64, &mut room);
+    }
+    if let (Some(key), Some(payload)) = (mask, wire.get_mut(start + HEADER_MAX..)) {
+        apply_mask(payload, key);
+    }
+    drop(wire.drain(start..start + unused));
+}
+
+/// RFC 6455 masking, eight bytes at a time.
+fn apply_mask(data: &mut [u8], key: [u8; 4]) {
+    let [a, b, c, d] = key;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (chunks, rest) = data.as_chunks_mut::<8>();
+    for chunk in chunks {
+        *chunk = (u64::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
+    }
+    for (byte, k) in rest.iter_mut().zip(key.iter().cycle()) {
+        *byte ^= k;
+    }
+}
+
+fn keep_small(buffer: &mut Vec<u8>) {
+    if buffer.capacity() > WIRE_KEEP {
+        *buffer = Vec::new();
+    } else {
+        buffer.clear();
+    }
+}

@@ -1,0 +1,13 @@
+//! Sockets: TCP, TLS and the two halves of a WebSocket.
+//!
+//! A connection's threads: `hs/<address>` dials or accepts, does TLS, upgrade and handshake, and
+//! ends; `conn/<peer>` reads; `conn/<peer>/w` writes while there is a backlog. Whoever sends
+//! otherwise writes itself, without blocking (see [`conn`]).
+
+pub(crate) mod conn;
+pub(crate) mod gate;
+pub(crate) mod listen;
+pub(crate) mod open;
+pub(crate) mod pipe;
+pub(crate) mod reader;
+pub(crate) mod tls;

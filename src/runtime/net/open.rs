@@ -1,0 +1,327 @@
+//! `hs/<address>`: from a socket to a link. Dials or takes an accepted socket, does TLS, the
+//! WebSocket upgrade and the handshake of mesh.md §3, each under a deadline, then starts the
+//! reader and ends.
+
+use super::conn::Conn;
+use super::gate::{Entrance, Gate, Pass};
+use super::pipe::Pipe;
+use super::reader::Reader;
+use super::tls::{self, TlsTrust};
+use crate::base::{Error, Refusal, Result, Rng};
+use crate::identity::Identity;
+use crate::mesh::{DialId, Input, LinkId, Target};
+use crate::peers::{Admission, PeerRegistry};
+use crate::runtime::clock::Clock;
+use crate::runtime::dispatcher::{Event, InboxSender};
+use crate::runtime::threads::{STACK, STACK_HANDSHAKE, Threads};
+use crate::session::handshake::HANDSHAKE_BYTES_MAX;
+use crate::session::{Challenges, Established, Inbound, InboundLimits, Initiator, Outbound, OutboundLimits, Responded, respond};
+use parking_lot::{Mutex, RwLock};
+use rustls::{ClientConnection, Connection, ServerConfig, ServerConnection};
+use std::io::Write as _;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tungstenite::error::CapacityError;
+use tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tungstenite::http::StatusCode;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tungstenite::{HandshakeError, Message as WsMessage, WebSocket};
+
+/// Each stage of opening (connect; TLS and upgrade; handshake) may take this long.
+const STAGE_MAX: Duration = Duration::from_secs(10);
+/// The WebSocket code reads at most this much per call; it is resident for every connection.
+const READ_BUFFER: usize = 2048;
+
+/// What opening needs to know of the configuration.
+pub(crate) struct NetSettings {
+    /// The WebSocket's path, `/ws`.
+    pub(crate) path: String,
+    /// Largest WebSocket message in either direction.
+    pub(crate) message_bytes_max: usize,
+    /// Messages at once and per second from a peer not known to be RigMesh.
+    pub(crate) plain_limit: (u32, u32),
+    pub(crate) outbound: OutboundLimits,
+    pub(crate) tls_server: Option<Arc<ServerConfig>>,
+    pub(crate) trust: TlsTrust,
+}
+
+/// What every handshake of a node shares.
+pub(crate) struct Opener {
+    pub(crate) settings: NetSettings,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) registry: Arc<RwLock<PeerRegistry>>,
+    pub(crate) challenges: Mutex<Challenges>,
+    pub(crate) rng: Mutex<Rng>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) threads: Arc<Threads>,
+    pub(crate) inbox: InboxSender,
+    pub(crate) clock: Clock,
+    pub(crate) next_link: AtomicU64,
+    pub(crate) stopping: AtomicBool,
+}
+
+/// A socket on its way to become a link.
+struct Opening {
+    ws: WebSocket<Pipe>,
+    socket: Arc<TcpStream>,
+    pass: Pass,
+    address: String,
+    dial: Option<DialId>,
+}
+
+impl Opener {
+    /// Takes an accepted socket; returns at once.
+    pub(crate) fn accept(self: &Arc<Self>, socket: TcpStream, from: SocketAddr) {
+        let socket = Arc::new(socket);
+        let ip = from.ip().to_canonical();
+        let (pass, full) = match self.gate.enter(self.clock.mono(), ip, &socket) {
+            Entrance::Pass(pass) => (pass, false),
+            Entrance::Full(pass) => (pass, true),
+            Entrance::Closed => return,
+        };
+        let me = self.clone();
+        let address = SocketAddr::new(ip, from.port()).to_string();
+        let _ = self.threads.spawn(&format!("hs/{address}"), STACK_HANDSHAKE, move || {
+            if let Err(e) = me.answer(socket, pass, full, &address) {
+                log::debug!(target: "mesh", address = address.as_str(); "no link: {e}");
+            }
+        });
+    }
+
+    /// Dials; the outcome goes to the inbox.
+    pub(crate) fn dial(self: &Arc<Self>, dial: DialId, target: Target) {
+        let me = self.clone();
+        let failed = self.inbox.clone();
+        let spawned = self.threads.spawn(&format!("hs/{}", target.address), STACK_HANDSHAKE, move || {
+            if let Err(why) = me.call(dial, &target) {
+                me.inbox.send(Event::Mesh(Input::DialFailed { dial, why }));
+            }
+        });
+        if let Err(why) = spawned {
+            failed.try_send(Event::Mesh(Input::DialFailed { dial, why }));
+        }
+    }
+
+    fn answer(&self, socket: Arc<TcpStream>, pass: Pass, full: bool, address: &str) -> Result<()> {
+        let _ = socket.set_nodelay(true);
+        let deadline = Instant::now() + STAGE_MAX;
+        let tls = match &self.settings.tls_server {
+            Some(config) => Some(Connection::Server(ServerConnection::new(config.clone()).map_err(|e| tls_error(&e))?)),
+            None => None,
+        };
+        let plain = tls.is_none();
+        let mut pipe = Pipe::new(socket.clone(), tls, deadline);
+        pipe.shake().map_err(|e| Error::Unreachable(format!("TLS: {e}")))?;
+        let ws = match tungstenite::accept_hdr_with_config(pipe, UpgradeCheck { path: &self.settings.path, full }, Some(ws_config(HANDSHAKE_BYTES_MAX))) {
+            Ok(ws) => ws,
+            Err(HandshakeError::Failure(e @ (tungstenite::Error::Protocol(_) | tungstenite::Error::HttpFormat(_)))) if plain => {
+                let _ = (&*socket).write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+                return Err(Error::malformed("upgrade request", e.to_string()));
+            }
+            Err(e) => return Err(Error::Unreachable(format!("upgrade: {e}"))),
+        };
+        let mut opening = Opening { ws, socket, pass, address: address.to_owned(), dial: None };
+        opening.ws.get_mut().set_deadline(Instant::now() + STAGE_MAX);
+        let first = opening.read()?;
+        let admit = |key: &crate::identity::PublicKey| match self.registry.read().admission(key) {
+            Admission::Listed | Admission::Open => Ok(()),
+            Admission::Refused | Admission::Revoked => Err(Refusal::NotAllowed),
+        };
+        let mut rng = self.fork_rng();
+        let responded = respond(&self.identity, &first, admit, self.clock.now(), &mut rng, &mut self.challenges.lock());
+        match responded {
+            Responded::Accept { ack, established } => {
+                opening.write(ack)?;
+                self.establish(opening, *established)
+            }
+            Responded::Reject { ack, reason } => {
+                opening.write(ack)?;
+                let _ = opening.ws.close(None);
+                log::info!(target: "mesh", address = address; "refused: {reason}");
+                Ok(())
+            }
+            Responded::Close(why) => Err(why),
+        }
+    }
+
+    fn call(&self, dial: DialId, target: &Target) -> Result<()> {
+        let (socket, pass) = self.connect(&target.address)?;
+        let tls = if target.tls { Some(Connection::Client(self.tls_client(target)?)) } else { None };
+        let mut pipe = Pipe::new(socket.clone(), tls, Instant::now() + STAGE_MAX);
+        let place = format!("{}{}", target.address, if target.tls { " (TLS)" } else { "" });
+        pipe.shake().map_err(|e| Error::Unreachable(format!("{place}: TLS handshake failed: {e}")))?;
+        let url = format!("{}://{}{}", if target.tls { "wss" } else { "ws" }, target.address, self.settings.path);
+        let ws = match tungstenite::client::client_with_config(url, pipe, Some(ws_config(HANDSHAKE_BYTES_MAX))) {
+            Ok((ws, _)) => ws,
+            Err(HandshakeError::Failure(tungstenite::Error::Http(answer))) => {
+                return Err(Refusal::Handshake(format!("{place} answered HTTP {}", answer.status())).into());
+            }
+            Err(e) => return Err(Error::Unreachable(format!("{place}: no WebSocket there: {e}"))),
+        };
+        let mut opening = Opening { ws, socket, pass, address: target.address.clone(), dial: Some(dial) };
+        opening.ws.get_mut().set_deadline(Instant::now() + STAGE_MAX);
+        let mut rng = self.fork_rng();
+        let (initiator, first) = Initiator::start(&self.identity, target.expect, self.clock.now(), &mut rng, &mut self.challenges.lock());
+        opening.write(first)?;
+        let ack = opening.read().map_err(|e| Error::Unreachable(format!("{place}: the handshake was not answered: {e}")))?;
+        let established = initiator.handle_ack(&self.identity, &ack)?;
+        self.establish(opening, established)
+    }
+
+    fn fork_rng(&self) -> Rng {
+        self.rng.lock().fork()
+    }
+
+    fn connect(&self, address: &str) -> Result<(Arc<TcpStream>, Pass)> {
+        let unreachable = |e: &dyn std::fmt::Display| Error::Unreachable(format!("cannot connect to {address}: {e}"));
+        let found: Vec<SocketAddr> = address.to_socket_addrs().map_err(|e| unreachable(&e))?.collect();
+        let mut last = unreachable(&"the name has no address");
+        for at in found {
+            if self.stopping.load(Ordering::Relaxed) {
+                return Err(Error::ShuttingDown);
+            }
+            // The gate knows the socket before it connects, so that a stop can end the wait.
+            let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP)).map_err(|e| unreachable(&e))?;
+            let socket: Arc<TcpStream> = Arc::new(socket.into());
+            let pass = self.gate.leave(self.clock.mono(), at.ip(), &socket);
+            match SockRef::from(&*socket).connect_timeout(&at.into(), STAGE_MAX) {
+                Ok(()) => {
+                    let _ = socket.set_nodelay(true);
+                    return Ok((socket, pass));
+                }
+                Err(e) => last = unreachable(&e),
+            }
+        }
+        Err(last)
+    }
+
+    fn tls_client(&self, target: &Target) -> Result<ClientConnection> {
+        let config = tls::client(&self.settings.trust, target.tls_pin)?;
+        let host = target.address.rsplit_once(':').map_or(target.address.as_str(), |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = rustls::pki_types::ServerName::try_from(host).map_err(|e| Error::Config(format!("{} is no name for TLS: {e}", target.address)))?;
+        ClientConnection::new(config, name).map_err(|e| tls_error(&e))
+    }
+
+    /// The handshake is done: the link is announced to the dispatcher first, then read from.
+    fn establish(&self, opening: Opening, established: Established) -> Result<()> {
+        let Opening { mut ws, socket, pass, address, dial } = opening;
+        let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
+        let now = self.clock.mono();
+        let outbound = Outbound::new(established.link_key.clone(), self.fork_rng(), self.settings.outbound, now);
+        let masks = self.fork_rng();
+        let client = dial.is_some();
+        let conn = Conn::new(link, socket, ws.get_ref().tls(), client, self.clock, self.threads.clone(), pass, outbound, masks);
+        ws.get_mut().split(conn.clone()).map_err(|e| Error::io("cannot use the socket", &e))?;
+        let max = self.settings.message_bytes_max;
+        ws.set_config(|c| (c.max_message_size, c.max_frame_size) = (Some(max), Some(max)));
+        let (burst, rate) = self.settings.plain_limit;
+        let limits = InboundLimits::new(burst, rate);
+        let inbound = Inbound::new(established.link_key.clone(), limits.clone(), max, now);
+        let name = format!("conn/{}", established.id);
+        let up = Input::LinkUp { link, established: Box::new(established), address, dial, limits };
+        if !self.inbox.send(Event::LinkUp(up, conn.clone())) {
+            conn.shut();
+            return Err(Error::ShuttingDown);
+        }
+        let reader = Reader { ws, inbound, conn: conn.clone(), inbox: self.inbox.clone(), clock: self.clock };
+        if let Err(why) = self.threads.spawn(&name, STACK, move || reader.run()) {
+            conn.shut();
+            self.inbox.send(Event::Mesh(Input::LinkDown { link, why }));
+        }
+        Ok(())
+    }
+}
+
+impl Opening {
+    /// The next message, text or binary alike.
+    fn read(&mut self) -> Result<Vec<u8>> {
+        loop {
+            match self.ws.read() {
+                Ok(WsMessage::Text(text)) => return Ok(text.as_bytes().to_vec()),
+                Ok(WsMessage::Binary(bytes)) => return Ok(bytes.to_vec()),
+                Ok(WsMessage::Ping(_) | WsMessage::Pong(_) | WsMessage::Frame(_)) => {}
+                Ok(WsMessage::Close(_)) => return Err(Error::Unreachable("closed by the peer".to_owned())),
+                Err(tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size })) => {
+                    let _ = self.ws.close(Some(CloseFrame { code: CloseCode::Size, reason: "".into() }));
+                    self.ws.get_mut().discard_input();
+                    return Err(Error::malformed("handshake", format!("{size} bytes, at most {max_size} are taken")));
+                }
+                Err(e) => return Err(Error::Unreachable(e.to_string())),
+            }
+        }
+    }
+
+    fn write(&mut self, text: Vec<u8>) -> Result<()> {
+        let text = String::from_utf8(text).map_err(|_| Error::malformed("handshake", "not UTF-8"))?;
+        self.ws.send(WsMessage::text(text)).map_err(|e| Error::Unreachable(e.to_string()))
+    }
+}
+
+/// Path (404), room (503), Origin (403), in this order (mesh.md §3).
+struct UpgradeCheck<'a> {
+    path: &'a str,
+    full: bool,
+}
+
+impl tungstenite::handshake::server::Callback for UpgradeCheck<'_> {
+    fn on_request(self, request: &Request, response: Response) -> std::result::Result<Response, ErrorResponse> {
+        let refuse = |status: StatusCode, text: &str| {
+            let mut refusal = ErrorResponse::new(Some(text.to_owned()));
+            *refusal.status_mut() = status;
+            Err(refusal)
+        };
+        if request.uri().path() != self.path {
+            return refuse(StatusCode::NOT_FOUND, "not found");
+        }
+        if self.full {
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, "Too many connections");
+        }
+        match request.headers().get("origin") {
+            Some(origin) if !origin.to_str().is_ok_and(is_local_origin) => refuse(StatusCode::FORBIDDEN, "origin not allowed"),
+            _ => Ok(response),
+        }
+    }
+}
+
+/// A page that a browser loaded from this very machine; the host's spelling counts.
+fn is_local_origin(origin: &str) -> bool {
+    let Some((_, authority)) = origin.split_once("://") else { return false };
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split_once(']').map_or("", |(host, _)| host),
+        None => authority.split([':', '/']).next().unwrap_or_default(),
+    };
+    matches!(host, "localhost" | "127.0.0.1" | "::1")
+}
+
+fn ws_config(max: usize) -> WebSocketConfig {
+    WebSocketConfig::default().read_buffer_size(READ_BUFFER).write_buffer_size(0).max_write_buffer_size(1 << 20).max_message_size(Some(max)).max_frame_size(Some(max))
+}
+
+fn tls_error(e: &rustls::Error) -> Error {
+    Error::Unreachable(format!("TLS: {e}"))
+}
+
+/// The address to reach a listener on this machine by.
+pub(crate) fn loopback_of(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()) } else { address }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pages_of_this_machine_may_open_a_websocket() {
+        for origin in ["http://localhost:3000", "http://127.0.0.1", "http://[::1]:8080", "https://localhost"] {
+            assert!(is_local_origin(origin), "{origin}");
+        }
+        for origin in ["null", "", "file://", "http://evil.example", "https://localhost.evil.example", "http://LOCALHOST", "localhost"] {
+            assert!(!is_local_origin(origin), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `conn/<peer>`: reads, opens and decodes until the connection ends. The only thread of an idle
+//! connection; its stack stays shallow because the handshake ran elsewhere.
+
+use super::conn::Conn;
+use super::pipe::Pipe;
+use crate::base::Error;
+use crate::mesh::Input;
+use crate::runtime::clock::Clock;
+use crate::runtime::dispatcher::{Event, InboxSender};
+use crate::session::{Inbound, Opened};
+use std::sync::Arc;
+use tungstenite::error::CapacityError;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::{Message as WsMessage, WebSocket};
+
+/// What a reader thread owns.
+pub(crate) struct Reader {
+    pub(crate) ws: WebSocket<Pipe>,
+    pub(crate) inbound: Inbound,
+    pub(crate) conn: Arc<Conn>,
+    pub(crate) inbox: InboxSender,
+    pub(crate) clock: Clock,
+}
+
+/// Tells the dispatcher that the link is gone, however the reader ended, also by a panic.
+struct Ended {
+    conn: Arc<Conn>,
+    inbox: InboxSender,
+    why: Option<Error>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.conn.shut();
+        let why = self.why.take().unwrap_or_else(|| Error::Failed("the reader of this connection panicked".to_owned()));
+        self.inbox.send(Event::Mesh(Input::LinkDown { link: self.conn.id, why }));
+    }
+}
+
+impl Reader {
+    pub(crate) fn run(mut self) {
+        let mut ended = Ended { conn: self.conn.clone(), inbox: self.inbox.clone(), why: None };
+        let why = self.read();
+        ended.why = Some(why);
+    }
+
+    /// Reads until the end, and says why it was the end.
+    fn read(&mut self) -> Error {
+        loop {
+            let frame = match self.ws.read() {
+                Ok(WsMessage::Binary(bytes)) => Vec::from(bytes),
+                Ok(WsMessage::Text(text)) => text.as_bytes().to_vec(),
+                Ok(WsMessage::Ping(_)) => {
+                    let _ = self.ws.flush(); // the pong goes now, not at the next read
+                    continue;
+                }
+                Ok(WsMessage::Close(_)) => {
+                    // In the server role the reply is written but not flushed.
+                    let _ = self.ws.flush();
+                    let _ = std::io::Write::flush(self.ws.get_mut());
+                    return Error::Unreachable("closed by the peer".to_owned());
+                }
+                Ok(_) => continue,
+                Err(e) => return self.last_words(&e),
+            };
+            let mut frame = frame;
+            let size = frame.len();
+            match self.inbound.handle_frame(self.clock.mono(), &mut frame) {
+                Opened::Message(message) => {
+                    if !self.inbox.send_message(self.conn.id, message, size) {
+                        return Error::ShuttingDown;
+                    }
+                }
+                Opened::Dropped(why) => log::debug!(target: "mesh", link = self.conn.id.0; "frame dropped: {why}"),
+            }
+        }
+    }
+
+    /// An oversize or broken message is answered by a close frame that says so.
+    fn last_words(&mut self, error: &tungstenite::Error) -> Error {
+        let code = match error {
+            tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(CloseCode::Size),
+            tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => None,
+            tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_) => Some(CloseCode::Protocol),
+            _ => None,
+        };
+        if let Some(code) = code {
+            let mut bye = Frame::close(Some(CloseFrame { code, reason: "".into() }));
+            if self.ws.get_ref().is_client() {
+                bye.header_mut().mask = Some([0; 4]);
+            }
+            let mut bytes = Vec::new();
+            if bye.format(&mut bytes).is_ok() {
+                self.conn.send_control(bytes);
+            }
+            // Closing with unread input would reset the connection and lose those last words.
+            self.ws.get_mut().discard_input();
+        }
+        match error {
+            tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) | tungstenite::Error::ConnectionClosed => {
+                Error::Unreachable("the connection was cut".to_owned())
+            }
+            other => Error::Unreachable(other.to_string()),
+        }
+    }
+}

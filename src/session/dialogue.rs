@@ -1,0 +1,456 @@
+//! What was said on one connection: who is proven, which ids we sent and saw, when to ping and
+//! when to hang up. Owned by the dispatcher; the frames themselves are [`super::Inbound`]'s and
+//! [`super::Outbound`]'s business. Follows mesh.md §3 (keepalive, limits) and §8 row by row.
+//!
+//! An unproven connection may send us anything; all it gets back is pings, and an `error` 1001 a
+//! second for stale requests. It is proven by a reply to an id we sent on it, or by a frame that
+//! is addressed rightly and fresh.
+
+use super::freshness::{Freshness, Marks};
+use super::limit::{Bucket, SeenIds};
+use super::{Established, Side};
+use crate::base::{Error, Now, Refusal, Rng, Time, Timestamp};
+use crate::message::{Announcement, ErrorCode, ErrorPayload, Message, MessageType, Payload, Ping, Pong};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Numbers of a dialogue; the defaults are mesh.md's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DialogueConfig {
+    /// A ping this often.
+    pub ping_interval: Duration,
+    /// Silence of ping interval plus this closes.
+    pub pong_timeout: Duration,
+    /// An unproven connection is closed after this, whatever it sends.
+    pub unproven_max: Duration,
+    /// Messages accepted at once and per second from a peer that is not known to be RigMesh.
+    pub plain_limit: (u32, u32),
+    /// What we announce to RigMesh peers, and grant them: messages at once and per second.
+    pub announced_limit: (u32, u32),
+    /// What we say of ourselves in the first ping and in pongs.
+    pub announcement: Announcement,
+}
+
+/// Pongs allow a Go node with longer intervals: 2.5 times the longest seen, at most this.
+const SILENCE_MAX: Duration = Duration::from_secs(150);
+/// Ids of ours that may await a reply on one connection.
+const SENT_MAX: usize = 4096;
+/// How long we remember an id that we sent; the longest call is shorter.
+const SENT_TTL: Duration = Duration::from_secs(120);
+
+/// An id that we sent and may be answered.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    at: Time,
+    /// It was sent with an empty `to`: the reply may then have an empty `from`.
+    broadcast: bool,
+    /// It was a ping of this dialogue's own.
+    ping: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Unproven,
+    Proven,
+}
+
+/// Why a message was dropped without an answer.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// `from` is not the peer or `to` is not us: reflected, forged or astray.
+    Misaddressed,
+    /// Its id was seen on this connection.
+    Duplicate,
+    /// Over the rate limit, and over the limit of answers that say so.
+    RateLimited,
+    /// Unproven and stale, and over the limit of answers that say so.
+    Stale,
+    /// A reply to nothing we sent.
+    Unasked,
+    /// A second handshake, or a payload that does not parse, where no answer is due.
+    Unexpected,
+}
+
+/// What to do with a message.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Nothing; it was counted.
+    Drop(Dropped),
+    /// Send this answer; nothing else.
+    Answer(Box<Message>),
+    /// A reply to a request of ours with this id.
+    Reply {
+        /// The request's id.
+        request: String,
+        /// The reply.
+        message: Message,
+    },
+    /// A ping of ours was answered: the round trip it measured.
+    Pong {
+        /// From send to receipt.
+        round_trip: Duration,
+    },
+    /// A request to be carried out. If it changes something its freshness is in the marks, which
+    /// must be saved first.
+    Request(Message),
+    /// The peer says goodbye.
+    Disconnect {
+        /// Its words.
+        reason: String,
+        /// Its code.
+        code: i64,
+    },
+}
+
+/// A message's verdict and what it made of the connection.
+#[derive(Debug)]
+pub struct Opening {
+    /// What to do.
+    pub verdict: Verdict,
+    /// The connection became proven by this message.
+    pub proven: bool,
+    /// The marks changed and should be saved.
+    pub marked: bool,
+    /// The peer announced itself as RigMesh with these numbers.
+    pub announced: Option<Announcement>,
+}
+
+/// Why the dialogue must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hangup {
+    /// Never proven in time.
+    Unproven,
+    /// Silent for too long.
+    Silent,
+}
+
+/// One connection's dialogue.
+#[derive(Debug)]
+pub struct Dialogue {
+    config: DialogueConfig,
+    local_id: String,
+    peer_id: String,
+    side: Side,
+    state: State,
+    opened: Time,
+    heard: Time,
+    pinged: Option<Time>,
+    announced: bool,
+    last_ping_heard: Option<Time>,
+    longest_interval: Duration,
+    sent: BTreeMap<String, Sent>,
+    seen: SeenIds,
+    limit: Bucket,
+    limit_answers: Bucket,
+    stale_answers: Bucket,
+    dropped: u64,
+}
+
+impl Dialogue {
+    /// Begins after the handshake. The first ping is due at once.
+    pub fn new(config: DialogueConfig, local_id: String, established: &Established, now: Time) -> Dialogue {
+        let (burst, rate) = config.plain_limit;
+        Dialogue {
+            local_id,
+            peer_id: established.id.to_string(),
+            side: established.side,
+            state: State::Unproven,
+            opened: now,
+            heard: now,
+            pinged: None,
+            announced: false,
+            last_ping_heard: None,
+            longest_interval: Duration::ZERO,
+            sent: BTreeMap::new(),
+            seen: SeenIds::default(),
+            limit: Bucket::new(now, u64::from(burst), u64::from(rate)),
+            limit_answers: Bucket::new(now, 5, 5),
+            stale_answers: Bucket::new(now, 1, 1),
+            dropped: 0,
+            config,
+        }
+    }
+
+    /// Whether the peer has proven that it holds its key, on this connection, now.
+    pub fn is_proven(&self) -> bool {
+        self.state == State::Proven
+    }
+
+    /// Whether the peer announced itself as a RigMesh node.
+    pub fn is_rigmesh(&self) -> bool {
+        self.announced
+    }
+
+    /// Which side we are.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    /// When the last frame that counts was heard.
+    pub fn heard_at(&self) -> Time {
+        self.heard
+    }
+
+    /// When the connection stood.
+    pub fn opened_at(&self) -> Time {
+        self.opened
+    }
+
+    /// Messages dropped so far.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Notes a request that is about to be sent here, so that its reply is known.
+    pub fn handle_sent(&mut self, now: Time, id: &str, to: &str) {
+        self.note_sent(now, id, to.is_empty(), false);
+    }
+
+    /// Whether a reply to `id` is still awaited here.
+    pub fn awaits(&self, id: &str) -> bool {
+        self.sent.contains_key(id)
+    }
+
+    /// Judges a message that opened. `marks` are the key's; `own` is the wall clock to judge by (the larger of
+    /// clock, build time and the newest time ever saved).
+    pub fn handle_message(&mut self, now: Now, own: Timestamp, marks: &mut Marks, rng: &mut Rng, message: Message) -> Opening {
+        let mut opening = Opening { verdict: Verdict::Drop(Dropped::Misaddressed), proven: false, marked: false, announced: None };
+        let awaited = message.reply_to.as_ref().and_then(|id| self.sent.get(id)).copied();
+        if !self.is_addressed(&message, awaited) {
+            self.dropped += 1;
+            return opening;
+        }
+        if self.state == State::Unproven && !self.prove(now, own, marks, rng, &message, awaited.is_some(), &mut opening) {
+            return opening;
+        }
+        self.heard = now.mono;
+        self.judge(now, own, marks, rng, message, awaited, &mut opening);
+        if matches!(opening.verdict, Verdict::Drop(_)) {
+            self.dropped += 1;
+        }
+        opening
+    }
+
+    /// What is due: a ping to send (record it with the caller's transport), or the end.
+    pub fn handle_timeout(&mut self, now: Now, rng: &mut Rng) -> Result<Option<Message>, Hangup> {
+        self.sent.retain(|_, sent| now.mono.since(sent.at) < SENT_TTL);
+        if self.state == State::Unproven && now.mono >= self.unproven_deadline() {
+            return Err(Hangup::Unproven);
+        }
+        if self.state == State::Proven && now.mono >= self.silence_deadline() {
+            return Err(Hangup::Silent);
+        }
+        if now.mono < self.ping_due() {
+            return Ok(None);
+        }
+        let rigmesh = (!self.announced).then(|| self.config.announcement.clone());
+        let payload = Payload::Ping(Ping { sent_at: now.wall.unix_millis(), rigmesh });
+        let message = Message::new(now, rng, &self.local_id, &self.peer_id, &payload);
+        self.note_sent(now.mono, &message.id, false, true);
+        self.pinged = Some(now.mono);
+        Ok(Some(message))
+    }
+
+    /// When [`Dialogue::handle_timeout`] must be called next.
+    pub fn poll_timeout(&self) -> Time {
+        let deadline = match self.state {
+            State::Unproven => self.unproven_deadline(),
+            State::Proven => self.silence_deadline(),
+        };
+        self.ping_due().min(deadline)
+    }
+
+    fn ping_due(&self) -> Time {
+        self.pinged.map_or(self.opened, |at| at + self.config.ping_interval)
+    }
+
+    fn unproven_deadline(&self) -> Time {
+        self.opened + self.config.unproven_max
+    }
+
+    fn silence_deadline(&self) -> Time {
+        let stretched = (self.longest_interval * 5 / 2).min(SILENCE_MAX);
+        self.heard + stretched.max(self.config.ping_interval + self.config.pong_timeout)
+    }
+
+    fn note_sent(&mut self, now: Time, id: &str, broadcast: bool, ping: bool) {
+        if self.sent.len() >= SENT_MAX
+            && let Some(oldest) = self.sent.iter().min_by_key(|(_, sent)| sent.at).map(|(id, _)| id.clone())
+        {
+            self.sent.remove(&oldest);
+        }
+        self.sent.insert(id.to_owned(), Sent { at: now, broadcast, ping });
+    }
+
+    /// The peer speaks for itself and to us. An empty `from` is Go's way of answering a broadcast.
+    fn is_addressed(&self, message: &Message, awaited: Option<Sent>) -> bool {
+        let from_peer = message.from == self.peer_id || (message.from.is_empty() && awaited.is_some_and(|sent| sent.broadcast));
+        from_peer && (message.to == self.local_id || message.to.is_empty())
+    }
+
+    /// Tries to prove the connection by this message; `false` when it is stale and all is said.
+    #[allow(clippy::too_many_arguments)] // the one place where everything meets
+    fn prove(&mut self, now: Now, own: Timestamp, marks: &mut Marks, rng: &mut Rng, message: &Message, awaited: bool, opening: &mut Opening) -> bool {
+        let fresh = match (awaited, message.id.is_empty()) {
+            (true, _) => Freshness::Fresh,
+            // An empty id cannot be remembered, so it cannot prove.
+            (false, true) => Freshness::Seen,
+            (false, false) => marks.check(own, &message.id, message.ts),
+        };
+        if fresh != Freshness::Fresh {
+            let answer = matches!(class(&message.kind), Class::Query | Class::Command) && self.stale_answers.take(now.mono, 1).is_ok();
+            opening.verdict = if answer { self.refuse_stale(message, fresh, now, rng) } else { Verdict::Drop(Dropped::Stale) };
+            self.dropped += u64::from(!answer);
+            return false;
+        }
+        self.state = State::Proven;
+        opening.proven = true;
+        opening.marked = !awaited;
+        true
+    }
+
+    #[allow(clippy::too_many_arguments)] // as above
+    fn judge(&mut self, now: Now, own: Timestamp, marks: &mut Marks, rng: &mut Rng, message: Message, awaited: Option<Sent>, opening: &mut Opening) {
+        let class = class(&message.kind);
+        // Replies to our own requests are counted by the request, not by the limit.
+        if let (Class::Reply, Some(request)) = (class, message.reply_to.clone()) {
+            self.judge_reply(now, message, awaited, request, opening);
+            return;
+        }
+        let limited = self.limit.take(now.mono, 1);
+        if !message.id.is_empty() && !self.seen.insert(now.mono, &message.id) {
+            opening.verdict = Verdict::Drop(Dropped::Duplicate);
+            return;
+        }
+        if let Err(wait) = limited {
+            let asked = matches!(class, Class::Query | Class::Command);
+            opening.verdict = if asked && self.limit_answers.take(now.mono, 1).is_ok() {
+                let why = Refusal::RateLimit { retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1) };
+                self.answer_error(&message, now, rng, ErrorCode::OPERATION_FAILED, &why.to_string())
+            } else {
+                Verdict::Drop(Dropped::RateLimited)
+            };
+            return;
+        }
+        opening.verdict = match (&message.kind, class) {
+            (MessageType::Ping, _) => self.answer_ping(now, rng, &message),
+            (MessageType::Disconnect, _) => match message.payload() {
+                Ok(Payload::Disconnect(bye)) => Verdict::Disconnect { reason: bye.reason, code: bye.code },
+                _ => Verdict::Disconnect { reason: String::new(), code: 0 },
+            },
+            (_, Class::Query) => Verdict::Request(message),
+            (_, Class::Command) => {
+                // The message that proved the connection has just been checked and marked.
+                let fresh = match (opening.marked, message.id.is_empty()) {
+                    (true, _) => Freshness::Fresh,
+                    (false, true) => Freshness::Seen,
+                    (false, false) => marks.check(own, &message.id, message.ts),
+                };
+                if fresh == Freshness::Fresh {
+                    opening.marked = true;
+                    Verdict::Request(message)
+                } else {
+                    self.refuse_stale(&message, fresh, now, rng)
+                }
+            }
+            (_, Class::Reply) => Verdict::Drop(Dropped::Unasked),
+            (_, Class::Silent) => Verdict::Drop(Dropped::Unexpected),
+        };
+    }
+
+    fn judge_reply(&mut self, now: Now, message: Message, awaited: Option<Sent>, request: String, opening: &mut Opening) {
+        let Some(sent) = awaited else {
+            opening.verdict = Verdict::Drop(Dropped::Unasked);
+            return;
+        };
+        self.sent.remove(&request);
+        if !sent.ping {
+            opening.verdict = Verdict::Reply { request, message };
+            return;
+        }
+        opening.verdict = Verdict::Pong { round_trip: now.mono.since(sent.at) };
+        if let Ok(Payload::Pong(Pong { rigmesh: Some(announcement), .. })) = message.payload()
+            && !self.announced
+        {
+            self.announced = true;
+            let (burst, rate) = self.config.announced_limit;
+            self.limit.set(now.mono, u64::from(burst), u64::from(rate));
+            opening.announced = Some(announcement);
+        }
+    }
+
+    fn answer_ping(&mut self, now: Now, rng: &mut Rng, message: &Message) -> Verdict {
+        if let Some(before) = self.last_ping_heard.replace(now.mono) {
+            self.longest_interval = self.longest_interval.max(now.mono.since(before)).min(SILENCE_MAX);
+        }
+        match message.parse::<Ping>() {
+            Ok(ping) => {
+                // Only a RigMesh node asks by announcing itself; a Go node gets the plain pong.
+                let rigmesh = ping.rigmesh.map(|_| self.config.announcement.clone());
+                let pong = Pong { sent_at: ping.sent_at, received_at: now.wall.unix_millis(), rigmesh };
+                Verdict::Answer(Box::new(self.reply(message, now, rng, &Payload::Pong(pong))))
+            }
+            Err(e) => self.answer_error(message, now, rng, ErrorCode::OPERATION_FAILED, &e.to_string()),
+        }
+    }
+
+    fn answer_error(&self, request: &Message, now: Now, rng: &mut Rng, code: i64, text: &str) -> Verdict {
+        let payload = Payload::Error(ErrorPayload { code, message: text.to_owned(), details: String::new() });
+        Verdict::Answer(Box::new(self.reply(request, now, rng, &payload)))
+    }
+
+    fn refuse_stale(&self, message: &Message, why: Freshness, now: Now, rng: &mut Rng) -> Verdict {
+        let text = match why {
+            _ if message.id.is_empty() => "the message has no id".to_owned(),
+            Freshness::TooOld { floor } => {
+                format!("not fresh: its time {} is not after {floor}; the sender's clock may have fallen back", message.ts)
+            }
+            _ => "not fresh: this message was accepted before".to_owned(),
+        };
+        self.answer_error(message, now, rng, ErrorCode::INVALID_MESSAGE, &text)
+    }
+
+    /// A reply that always states who we are, also when the request's `to` was empty.
+    pub fn reply(&self, request: &Message, now: Now, rng: &mut Rng, payload: &Payload) -> Message {
+        let mut reply = request.reply(now, rng, payload);
+        reply.from.clone_from(&self.local_id);
+        reply
+    }
+}
+
+/// How a type of message is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Changes nothing: no freshness needed.
+    Query,
+    /// Changes something, or may (unknown types): accepted at most once, ever.
+    Command,
+    /// Answers something we sent.
+    Reply,
+    /// Neither asks nor answers.
+    Silent,
+}
+
+fn class(kind: &MessageType) -> Class {
+    match kind {
+        MessageType::Ping | MessageType::GetStats | MessageType::GetLogs => Class::Query,
+        MessageType::Pong
+        | MessageType::Stats
+        | MessageType::MinerAck
+        | MessageType::Logs
+        | MessageType::DeployAck
+        | MessageType::Error => Class::Reply,
+        MessageType::StartMiner | MessageType::StopMiner | MessageType::Deploy | MessageType::Other(_) => Class::Command,
+        MessageType::Handshake | MessageType::HandshakeAck | MessageType::Disconnect => Class::Silent,
+    }
+}
+
+impl From<Hangup> for Error {
+    fn from(why: Hangup) -> Self {
+        Error::Unreachable(match why {
+            Hangup::Unproven => "the peer never proved its key".to_owned(),
+            Hangup::Silent => "the peer fell silent".to_owned(),
+        })
+    }
+}

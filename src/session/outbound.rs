@@ -1,0 +1,164 @@
+//! The sender's half: two bounded lanes of plain messages, a pacer, and the seal. Owned by the
+//! connection, behind its lock: whoever sends seals, in the order of the wire.
+//!
+//! Towards a peer that is not known to be RigMesh the pacer runs the Go node's own limiter with
+//! 90 and 45 instead of its 100 and 50, because a Go node silently drops what exceeds it
+//! (mesh.md §3). A message that must wait stays in its lane; [`Outbound::poll_timeout`] says how long.
+
+use super::limit::{Bucket, PeerRateLimiter};
+use crate::base::{Error, Result, Rng, Time};
+use crate::formats::smsg::{LinkKey, seal_v1};
+use std::collections::VecDeque;
+
+/// Which queue a message waits in. Control goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Pings, commands, replies, disconnects.
+    Control,
+    /// What is large and patient: logs.
+    Bulk,
+}
+
+/// Bounds of one connection's outgoing queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboundLimits {
+    /// Plain messages waiting, both lanes together.
+    pub messages_max: usize,
+    /// Plain bytes waiting, both lanes together.
+    pub bytes_max: usize,
+    /// A sealed message larger than this would be refused by the peer, so it is refused here.
+    pub frame_bytes_max: usize,
+}
+
+impl Default for OutboundLimits {
+    fn default() -> Self {
+        OutboundLimits { messages_max: 4096, bytes_max: 16 << 20, frame_bytes_max: 1 << 20 }
+    }
+}
+
+/// Go's numbers are 100 and 50; below them by a tenth, because its clock and ours see the same
+/// messages at slightly different times.
+const GO_BURST: u64 = 90;
+const GO_RATE_PER_S: u64 = 45;
+
+#[derive(Debug)]
+enum Pacer {
+    Go(PeerRateLimiter),
+    Announced(Bucket),
+    Off,
+}
+
+/// The sender's half of a session.
+#[derive(Debug)]
+pub struct Outbound {
+    key: LinkKey,
+    rng: Rng,
+    pacer: Pacer,
+    lanes: [VecDeque<Vec<u8>>; 2],
+    bytes: usize,
+    limits: OutboundLimits,
+}
+
+/// What sealing adds to a body in the worst case that is checked up front: container, nonce, tag
+/// and the inner JSON. Escaping may add more; [`Outbound::poll_frame`] checks the result.
+const SEAL_OVERHEAD: usize = 160;
+
+impl Outbound {
+    /// For a link sealed with `key`; `rng` gives the nonces and belongs to this link alone.
+    pub fn new(key: LinkKey, rng: Rng, limits: OutboundLimits, now: Time) -> Outbound {
+        let pacer = Pacer::Go(PeerRateLimiter::new(now, GO_BURST, GO_RATE_PER_S));
+        Outbound { key, rng, pacer, lanes: [VecDeque::new(), VecDeque::new()], bytes: 0, limits }
+    }
+
+    /// The peer announced its own limits (it is a RigMesh node): pace by nine tenths of them from now on.
+    pub fn handle_announced(&mut self, now: Time, burst: u32, rate_per_s: u32) {
+        let tenths = |n: u32| (u64::from(n) * 9 / 10).max(1);
+        self.pacer = Pacer::Announced(Bucket::new(now, tenths(burst), tenths(rate_per_s)));
+    }
+
+    /// Sends without pacing: for measurements against a peer whose limiter is off.
+    pub fn disable_pacing(&mut self) {
+        self.pacer = Pacer::Off;
+    }
+
+    /// Queues a plain message. `Busy` when the queue is full, `Malformed` when it can never fit.
+    pub fn handle_send(&mut self, lane: Lane, body: Vec<u8>) -> Result<()> {
+        if body.len() + SEAL_OVERHEAD > self.limits.frame_bytes_max {
+            return Err(Error::malformed("message", format!("{} bytes do not fit into one frame of {}", body.len(), self.limits.frame_bytes_max)));
+        }
+        let waiting = self.lanes.iter().map(VecDeque::len).sum::<usize>();
+        if waiting >= self.limits.messages_max || self.bytes + body.len() > self.limits.bytes_max {
+            return Err(Error::Busy);
+        }
+        self.bytes += body.len();
+        let [control, bulk] = &mut self.lanes;
+        match lane {
+            Lane::Control => control.push_back(body),
+            Lane::Bulk => bulk.push_back(body),
+        }
+        Ok(())
+    }
+
+    /// Seals the next message that may go now and appends the container to `out`. `Ok(false)`: nothing to
+    /// send, or the pacer says wait. An `Err` is about that one message, which is gone.
+    pub fn poll_frame(&mut self, now: Time, timestamp_s: i64, out: &mut Vec<u8>) -> Result<bool> {
+        if self.is_empty() || !self.may_send(now) {
+            return Ok(false);
+        }
+        let [control, bulk] = &mut self.lanes;
+        let Some(body) = control.pop_front().or_else(|| bulk.pop_front()) else { return Ok(false) };
+        for lane in &mut self.lanes {
+            if lane.is_empty() && lane.capacity() > 16 {
+                *lane = VecDeque::new(); // an idle link keeps no queue
+            }
+        }
+        self.bytes -= body.len();
+        let text = std::str::from_utf8(&body).map_err(|_| Error::malformed("message", "not UTF-8"))?;
+        let start = out.len();
+        seal_v1(&self.key, self.rng.array(), timestamp_s, text, out)?;
+        if out.len() - start > self.limits.frame_bytes_max {
+            let size = out.len() - start;
+            out.truncate(start);
+            return Err(Error::malformed("message", format!("{size} sealed bytes do not fit into one frame of {}", self.limits.frame_bytes_max)));
+        }
+        Ok(true)
+    }
+
+    /// When to call [`Outbound::poll_frame`] again because the pacer held something back.
+    pub fn poll_timeout(&self, now: Time) -> Option<Time> {
+        if self.is_empty() {
+            return None;
+        }
+        match &self.pacer {
+            Pacer::Go(limiter) => Some(limiter.ready_at(now)),
+            // A bucket is asked again soon; it is only empty under sustained overload.
+            Pacer::Announced(_) => Some(now + std::time::Duration::from_millis(5)),
+            Pacer::Off => Some(now),
+        }
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.lanes.iter().all(VecDeque::is_empty)
+    }
+
+    /// Plain bytes waiting.
+    pub fn queued_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Forgets the bulk lane: the link is closing and only goodbyes are worth sending.
+    pub fn handle_close(&mut self) {
+        let [_, bulk] = &mut self.lanes;
+        self.bytes -= bulk.iter().map(Vec::len).sum::<usize>();
+        bulk.clear();
+    }
+
+    fn may_send(&mut self, now: Time) -> bool {
+        match &mut self.pacer {
+            Pacer::Go(limiter) => limiter.allow(now),
+            Pacer::Announced(bucket) => bucket.take(now, 1).is_ok(),
+            Pacer::Off => true,
+        }
+    }
+}
