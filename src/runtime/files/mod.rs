@@ -3,4 +3,5 @@
 pub(crate) mod atomic;
 pub(crate) mod lock;
 pub(crate) mod marks;
+pub(crate) mod identity;
 pub(crate) mod paths;
