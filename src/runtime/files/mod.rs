@@ -4,3 +4,4 @@ pub(crate) mod atomic;
 pub(crate) mod lock;
 pub(crate) mod marks;
 pub(crate) mod paths;
+pub(crate) mod registry;
