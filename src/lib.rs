@@ -13,3 +13,5 @@ mod node;
 pub mod peers;
 mod runtime;
 pub mod session;
+
+pub use runtime::files::identity::{IdentityFiles, NodeManager};
