@@ -13,3 +13,8 @@ mod node;
 pub mod peers;
 mod runtime;
 pub mod session;
+
+pub use runtime::files::profiles::FileProfileManager;
+#[doc(hidden)]
+pub use runtime::hidden;
+pub use runtime::process::{DeclaredCommand, MinerSettings, ProcessMinerManager};

@@ -2,4 +2,6 @@
 
 pub(crate) mod clock;
 pub(crate) mod files;
+pub(crate) mod hasher;
+pub mod hidden;
 pub(crate) mod process;
