@@ -14,4 +14,7 @@ pub mod peers;
 mod runtime;
 pub mod session;
 
+pub use node::{Config, Controller, Node, NodeBuilder, Sweep, Transport};
+pub use mesh::LinkInfo;
+pub use runtime::net::tls::TlsPair;
 pub use runtime::files::identity::{IdentityFiles, NodeManager};

@@ -39,6 +39,8 @@ pub(crate) struct Link {
 pub(crate) struct Links {
     all: BTreeMap<LinkId, Link>,
     active: BTreeMap<PublicKey, LinkId>,
+    /// The same by node id.
+    active_peers: BTreeMap<String, LinkId>,
     /// The links that must be woken, by time: one entry a link.
     due: BTreeSet<(Time, LinkId)>,
     due_at: BTreeMap<LinkId, Time>,
@@ -88,22 +90,35 @@ impl Links {
 
     /// Takes a link out. `Some((link, true))`: it was the peer's active link and no other took its place.
     pub(crate) fn remove(&mut self, id: LinkId) -> Option<(Link, bool)> {
+        let alone = self.retire(id);
         let link = self.all.remove(&id)?;
         if let Some(at) = self.due_at.remove(&id) {
             self.due.remove(&(at, id));
         }
-        if self.active.get(&link.key) != Some(&id) {
-            return Some((link, false));
+        Some((link, alone))
+    }
+
+    /// A link is closing: no more is sent over it. If it was the peer's active one, the proven one heard last takes
+    /// over; `true` when there is none.
+    pub(crate) fn retire(&mut self, id: LinkId) -> bool {
+        let Some(link) = self.all.get_mut(&id) else { return false };
+        link.closing = true;
+        let (key, peer) = (link.key, link.peer.clone());
+        if self.active.get(&key) != Some(&id) {
+            return false;
         }
-        self.active.remove(&link.key);
-        // The newest proven one that is left takes over.
-        let heir = self.all.iter().filter(|(_, l)| l.key == link.key && l.dialogue.is_proven() && !l.closing).max_by_key(|(_, l)| l.dialogue.heard_at()).map(|(id, _)| *id);
-        match heir {
+        let others = self.all.iter().filter(|(_, l)| l.key == key && l.dialogue.is_proven() && !l.closing);
+        match others.max_by_key(|(_, l)| l.dialogue.heard_at()).map(|(id, _)| *id) {
             Some(heir) => {
-                self.active.insert(link.key, heir);
-                Some((link, false))
+                self.active.insert(key, heir);
+                self.active_peers.insert(peer, heir);
+                false
             }
-            None => Some((link, true)),
+            None => {
+                self.active.remove(&key);
+                self.active_peers.remove(&peer);
+                true
+            }
         }
     }
 
@@ -114,7 +129,7 @@ impl Links {
 
     /// The active link of the peer with this id.
     pub(crate) fn active_by_peer(&self, peer: &str) -> Option<LinkId> {
-        self.active.values().copied().find(|id| self.all.get(id).is_some_and(|l| l.peer == peer))
+        self.active_peers.get(peer).copied()
     }
 
     /// All active links.
@@ -134,7 +149,7 @@ impl Links {
     /// A link was proven: it becomes the active one, the first goes on being read.
     pub(crate) fn promote(&mut self, id: LinkId, now: Time) -> Promotion {
         let Some(link) = self.all.get(&id) else { return Promotion::Active(Vec::new()) };
-        let key = link.key;
+        let (key, peer) = (link.key, link.peer.clone());
         let host = host_of(&link.address).to_owned();
         let replaced = self.active.get(&key).copied().filter(|old| *old != id);
         if let Some(old) = replaced {
@@ -144,6 +159,7 @@ impl Links {
             }
         }
         self.active.insert(key, id);
+        self.active_peers.insert(peer, id);
         let mut older: Vec<(Time, LinkId)> = self
             .all
             .iter()
@@ -204,6 +220,7 @@ impl Links {
             active: self.is_active(id),
             rigmesh: link.dialogue.is_rigmesh(),
             since: link.since,
+            clock_skew_ms: link.dialogue.clock_skew_ms(),
             dropped: link.dialogue.dropped() + link.limits.dropped(),
             note: self.is_banned(&link.key, now).then(|| COPIED.to_owned()),
         })
