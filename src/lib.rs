@@ -14,7 +14,10 @@ pub mod peers;
 mod runtime;
 pub mod session;
 
-pub use node::{Config, Controller, Node, NodeBuilder, Sweep, Transport};
 pub use mesh::LinkInfo;
-pub use runtime::net::tls::TlsPair;
+pub use node::{Config, Controller, Node, NodeBuilder, Sweep, Transport};
 pub use runtime::files::identity::{IdentityFiles, NodeManager};
+pub use runtime::files::lock::FolderLock;
+pub use runtime::files::paths::Paths;
+pub use runtime::files::registry::SharedRegistry;
+pub use runtime::net::tls::TlsPair;
