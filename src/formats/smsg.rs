@@ -231,8 +231,8 @@ fn unicode_escape(text: &str) -> Option<(char, &str)> {
     Some((char::from_u32(0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00))?, tail.get(4..)?))
 }
 
-/// The inner message of a v1 container. As in Go, what is missing or null is empty, unknown keys are
-/// ignored, and of a repeated key the last counts.
+/// The inner message of a v1 container. As in Go, what is missing or null is empty, the case of keys
+/// does not matter, unknown keys are ignored, and of a repeated key the last counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SmsgMessage {
     /// Subject.
@@ -325,7 +325,7 @@ impl<'de> Deserialize<'de> for SmsgMessage {
                 }
                 let mut message = SmsgMessage::default();
                 while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-                    match &*key {
+                    match key.to_ascii_lowercase().as_str() {
                         "subject" => take(&mut map, &mut message.subject)?,
                         "body" => take(&mut map, &mut message.body)?,
                         "attachments" => take(&mut map, &mut message.attachments)?,
@@ -485,9 +485,9 @@ mod tests {
             inner(r#" {"timestamp":1,"subject":"s","meta":{"a":"b"},"zz":[{}],"body":"a","body":"b"} "#).unwrap(),
             "b"
         );
-        assert_eq!(inner(r#"{"body":"b","body":null,"attachments":[]}"#).unwrap(), "b");
+        assert_eq!(inner(r#"{"BODY":"b","body":null,"attachments":[]}"#).unwrap(), "b");
         for bad in
-            ["", "[]", "5", r#"{"body":5}"#, r#"{"body":"b"}x"#, r#"{"attachments":[{}]}"#, r#"{"timestamp":1.5}"#]
+            ["", "[]", "5", r#"{"body":5}"#, r#"{"body":"b"}x"#, r#"{"Attachments":[{}]}"#, r#"{"timestamp":1.5}"#]
         {
             assert!(inner(bad).is_err(), "{bad}");
         }

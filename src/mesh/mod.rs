@@ -132,6 +132,11 @@ impl Mesh {
             Input::Message { link, message } => self.handle_message(now, link, message),
             Input::LinkDown { link, why } => self.handle_link_down(now, link, &why),
             Input::DialFailed { dial, why } => self.fail_dial(now, Some(dial), &why),
+            Input::NotSent { message, why } => {
+                if let Some(pending) = self.rpc.complete(&message) {
+                    self.answer(pending.call, Err(why));
+                }
+            }
             Input::JobDone { job, result } => self.handle_job_done(now, job, result),
         }
     }
@@ -158,8 +163,9 @@ impl Mesh {
                 self.answer(call, result);
             }
             Command::Send { call, peer, message } => {
-                let result = self.send_ready(now, &peer, message);
-                self.answer(call, result.map(|()| Answer::Done));
+                if let Err(e) = self.send_ready(now, call, &peer, message) {
+                    self.answer(call, Err(e));
+                }
             }
             Command::Broadcast { call, payload, except } => {
                 let links: Vec<LinkId> =
@@ -243,7 +249,7 @@ impl Mesh {
         match verdict {
             Verdict::Drop(_) => {}
             Verdict::Answer(message) => {
-                self.outputs.push_back(Output::Send { link: id, lane: Lane::Control, message: *message })
+                self.outputs.push_back(Output::Send { link: id, lane: Lane::Control, message: *message, call: None })
             }
             Verdict::Pong { round_trip } => {
                 if let Some(link) = self.links.link(id) {
@@ -567,7 +573,7 @@ impl Mesh {
         match link.dialogue.handle_timeout(now, &mut self.rng) {
             // An older connection of a key is read and answered, but we do not keep it alive.
             Ok(Some(ping)) if !link.closing && (active || !link.dialogue.is_proven()) => {
-                self.outputs.push_back(Output::Send { link: id, lane: Lane::Control, message: ping });
+                self.outputs.push_back(Output::Send { link: id, lane: Lane::Control, message: ping, call: None });
             }
             Ok(_) => {}
             Err(hangup) => return self.say_goodbye(now, id, "timeout", DisconnectCode::TIMEOUT, &hangup.into()),
@@ -576,7 +582,7 @@ impl Mesh {
     }
 
     /// A ready message of the embedder's: addressed by us, remembered, sent.
-    fn send_ready(&mut self, now: Now, peer: &str, mut message: Message) -> Result<()> {
+    fn send_ready(&mut self, now: Now, call: CallId, peer: &str, mut message: Message) -> Result<()> {
         let link = self.links.active_by_peer(peer).ok_or_else(|| not_connected(peer))?;
         message.from.clone_from(&self.id);
         peer.clone_into(&mut message.to);
@@ -584,7 +590,7 @@ impl Mesh {
             link.dialogue.handle_sent(now.mono, &message.id, &message.to);
         }
         let lane = lane_of(&message);
-        self.outputs.push_back(Output::Send { link, lane, message });
+        self.outputs.push_back(Output::Send { link, lane, message, call: Some(call) });
         Ok(())
     }
 
@@ -595,7 +601,7 @@ impl Mesh {
         link.dialogue.handle_sent(now.mono, &message.id, &message.to);
         let request = message.id.clone();
         let lane = lane_of(&message);
-        self.outputs.push_back(Output::Send { link: id, lane, message });
+        self.outputs.push_back(Output::Send { link: id, lane, message, call: None });
         Some(request)
     }
 
@@ -603,7 +609,7 @@ impl Mesh {
         let Some(link) = self.links.link(id).filter(|l| !l.closing) else { return };
         let message = link.dialogue.reply(request, now, &mut self.rng, payload);
         let lane = lane_of(&message);
-        self.outputs.push_back(Output::Send { link: id, lane, message });
+        self.outputs.push_back(Output::Send { link: id, lane, message, call: None });
     }
 
     fn say_goodbye(&mut self, now: Now, id: LinkId, reason: &str, code: i64, why: &Error) {

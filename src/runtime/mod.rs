@@ -3,6 +3,8 @@
 pub(crate) mod clock;
 pub(crate) mod dispatcher;
 pub(crate) mod files;
+pub(crate) mod hasher;
+pub mod hidden;
 pub(crate) mod jobs;
 pub(crate) mod net;
 pub(crate) mod process;

@@ -190,7 +190,8 @@ pub fn run(table: &[File]) -> Report {
 }
 
 fn run_file(file: &File, path: &Path, report: &mut Report) {
-    if let [("*", Decision::Owed(_) | Decision::LeftOut(_))] = file.lists {
+    if let [("*", Decision::Owed(to) | Decision::LeftOut(to))] = file.lists {
+        println!("{}: not run: {to}", path.display());
         return;
     }
     let root: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -203,8 +204,16 @@ fn run_file(file: &File, path: &Path, report: &mut Report) {
     for (list, decision) in file.lists {
         if root.get(list).is_none() {
             report.faults.push(format!("{}: a decision about {list}, which is not there", file.path));
-        } else if let Decision::Checked(check) = decision {
-            check(&mut Run { root: &root, list, file, report, used: &mut used });
+            continue;
+        }
+        match decision {
+            Decision::Checked(check) => {
+                let before = report.cases;
+                check(&mut Run { root: &root, list, file, report, used: &mut used });
+                println!("{} {list}: {} cases", file.path, report.cases - before);
+            }
+            Decision::Owed(to) => println!("{} {list}: owed by {to}", file.path),
+            Decision::LeftOut(why) => println!("{} {list}: left out, {why}", file.path),
         }
     }
     for (i, decision) in file.differs.iter().enumerate().filter(|(i, _)| !used.contains(i)) {
