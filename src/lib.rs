@@ -20,8 +20,8 @@
 //!     fn name(&self) -> String { "press".into() }
 //!     fn miner_type(&self) -> String { "press".into() }
 //!     fn stats(&self) -> Result<MinerStats> {
-//!         let stats = MinerStats { name: self.name(), miner_type: self.miner_type(), ..MinerStats::default() };
-//!         Ok(MinerStats { hashrate_hs: Some(42.0), state: MinerState::Hashing, ..stats })
+//!         let stats = MinerStats::new(self.name(), self.miner_type(), MinerState::Hashing);
+//!         Ok(MinerStats { hashrate_hs: Some(42.0), ..stats })
 //!     }
 //!     fn console_history(&self, _lines: usize, _since_ms: Option<i64>) -> LogSlice { LogSlice::default() }
 //! }
