@@ -13,3 +13,7 @@ mod node;
 pub mod peers;
 mod runtime;
 pub mod session;
+
+pub use node::{Config, Controller, Node, NodeBuilder, Sweep, Transport};
+pub use mesh::LinkInfo;
+pub use runtime::net::tls::TlsPair;

@@ -167,7 +167,7 @@ fn usual_body(plain: &str, out: &mut Vec<u8>) -> Option<()> {
     }
     let number = rest.strip_prefix(TIMESTAMP)?;
     let digits = number.strip_prefix('-').unwrap_or(number);
-    let plain_number = digits == "0" || (!digits.starts_with('0') && digits.bytes().all(|c| c.is_ascii_digit()));
+    let plain_number = number == "0" || (!digits.starts_with('0') && digits.bytes().all(|c| c.is_ascii_digit()));
     (plain_number && number.parse::<i64>().is_ok()).then_some(())
 }
 
@@ -445,7 +445,7 @@ mod tests {
                 if usual_body(&inner, &mut quick).is_some() {
                     assert_eq!(general.expect(&inner).body.as_bytes(), quick, "{inner}");
                 } else if let Ok(message) = general {
-                    let odd = tail.contains("body") || tail.contains("-0");
+                    let odd = tail.contains("body");
                     assert!(odd, "read by the general reader only: {inner} {message:?}");
                 }
             }

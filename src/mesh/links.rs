@@ -88,22 +88,33 @@ impl Links {
 
     /// Takes a link out. `Some((link, true))`: it was the peer's active link and no other took its place.
     pub(crate) fn remove(&mut self, id: LinkId) -> Option<(Link, bool)> {
+        let alone = self.retire(id);
         let link = self.all.remove(&id)?;
         if let Some(at) = self.due_at.remove(&id) {
             self.due.remove(&(at, id));
         }
-        if self.active.get(&link.key) != Some(&id) {
-            return Some((link, false));
+        Some((link, alone))
+    }
+
+    /// A link is closing: no more is sent over it. If it was the peer's active one, the proven one heard last takes
+    /// over; `true` when there is none.
+    pub(crate) fn retire(&mut self, id: LinkId) -> bool {
+        let Some(link) = self.all.get_mut(&id) else { return false };
+        link.closing = true;
+        let key = link.key;
+        if self.active.get(&key) != Some(&id) {
+            return false;
         }
-        self.active.remove(&link.key);
-        // The newest proven one that is left takes over.
-        let heir = self.all.iter().filter(|(_, l)| l.key == link.key && l.dialogue.is_proven() && !l.closing).max_by_key(|(_, l)| l.dialogue.heard_at()).map(|(id, _)| *id);
-        match heir {
+        let others = self.all.iter().filter(|(_, l)| l.key == key && l.dialogue.is_proven() && !l.closing);
+        match others.max_by_key(|(_, l)| l.dialogue.heard_at()).map(|(id, _)| *id) {
             Some(heir) => {
-                self.active.insert(link.key, heir);
-                Some((link, false))
+                self.active.insert(key, heir);
+                false
             }
-            None => Some((link, true)),
+            None => {
+                self.active.remove(&key);
+                true
+            }
         }
     }
 

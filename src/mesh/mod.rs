@@ -131,7 +131,7 @@ impl Mesh {
                 }
             }
             Command::Disconnect { call, peer, reason, code } => {
-                let links: Vec<LinkId> = self.links.iter().filter(|(_, l)| l.peer == peer).map(|(id, _)| id).collect();
+                let links: Vec<LinkId> = self.links.iter().filter(|(_, l)| l.peer == peer && !l.closing).map(|(id, _)| id).collect();
                 let result = if links.is_empty() { Err(not_connected(&peer)) } else { Ok(Answer::Done) };
                 for link in links {
                     self.say_goodbye(now, link, &reason, code, &Error::Unreachable(reason.clone()));
@@ -235,7 +235,7 @@ impl Mesh {
             Verdict::Reply { request, message } => self.complete(now, &request, message),
             Verdict::Disconnect { reason, code } => {
                 let why = Error::Unreachable(format!("the peer said goodbye: {} ({code})", crate::base::quote_value(&reason)));
-                self.close(id, why);
+                self.close(now, id, why);
             }
             Verdict::Request(message) => self.handle_request(now, id, message),
         }
@@ -527,14 +527,15 @@ impl Mesh {
         if self.links.link(id).is_some_and(|l| l.dialogue.is_proven()) {
             self.send_request(now, id, &payload);
         }
-        self.close(id, why.clone());
+        self.close(now, id, why.clone());
     }
 
-    fn close(&mut self, id: LinkId, why: Error) {
-        if let Some(link) = self.links.link_mut(id).filter(|l| !l.closing) {
-            link.closing = true;
-            self.outputs.push_back(Output::Close { link: id, why });
+    fn close(&mut self, now: Now, id: LinkId, why: Error) {
+        let Some(peer) = self.links.link(id).filter(|l| !l.closing).map(|l| l.peer.clone()) else { return };
+        if self.links.retire(id) {
+            self.registry.write().set_connected(now, &peer, false);
         }
+        self.outputs.push_back(Output::Close { link: id, why });
     }
 
     fn answer(&mut self, call: CallId, result: Result<Answer>) {

@@ -33,8 +33,14 @@ const FLAG_OR_SECONDS: Rule = Either(&[Flag, Number(0, 3600)], "true, false or s
 /// One XMRig pool. `daemon`, `socks5`, `self-select` and `spend-secret-key` are left out on purpose:
 /// they reach other hosts or hold keys.
 const POOL: Rule = Object(&[
-    ("url", Text(256, is_pool_address, "host:port, or stratum+tcp://host:port or stratum+ssl://host:port, without a user")),
-    ("user", Text(512, |s| only(s, b"._-+/:=@#~,%"), "a wallet or login of letters, digits and . _ - + / : = @ # ~ , %")),
+    (
+        "url",
+        Text(256, is_pool_address, "host:port, or stratum+tcp://host:port or stratum+ssl://host:port, without a user"),
+    ),
+    (
+        "user",
+        Text(512, |s| only(s, b"._-+/:=@#~,%"), "a wallet or login of letters, digits and . _ - + / : = @ # ~ , %"),
+    ),
     ("pass", Text(256, is_printable, "printable ASCII")),
     ("rig-id", Text(64, |s| only(s, b"._-"), "letters, digits, dots, underscores or dashes")),
     ("algo", Either(&[ALGO, Null], "an algorithm name such as rx/0")),
@@ -43,11 +49,18 @@ const POOL: Rule = Object(&[
     ("enabled", Flag),
     ("nicehash", Flag),
     ("tls", Flag),
-    ("tls-fingerprint", Either(&[Text(64, |s| s.len() == 64 && s.bytes().all(|c| c.is_ascii_hexdigit()), "64 hex digits"), Null], "64 hex digits")),
+    (
+        "tls-fingerprint",
+        Either(
+            &[Text(64, |s| s.len() == 64 && s.bytes().all(|c| c.is_ascii_hexdigit()), "64 hex digits"), Null],
+            "64 hex digits",
+        ),
+    ),
 ]);
 
 /// Threads of one algorithm: a number of them, or the CPU each is pinned to (-1: not pinned).
-const THREADS: Rule = Either(&[Flag, Number(1, 1024), List(1024, &Number(-1, 1023))], "a number of threads or a list of CPUs");
+const THREADS: Rule =
+    Either(&[Flag, Number(1, 1024), List(1024, &Number(-1, 1023))], "a number of threads or a list of CPUs");
 
 const XMRIG: &[(&str, Rule)] = &[
     ("pools", List(8, &POOL)),
@@ -70,7 +83,10 @@ const XMRIG: &[(&str, Rule)] = &[
             ("priority", Either(&[Number(0, 5), Null], "0 to 5")),
             ("memory-pool", Either(&[Flag, Number(0, 4096)], "true, false or a number")),
             ("yield", Flag),
-            ("asm", Either(&[Flag, Word(&["auto", "none", "intel", "ryzen", "bulldozer"])], "true, false or a CPU family")),
+            (
+                "asm",
+                Either(&[Flag, Word(&["auto", "none", "intel", "ryzen", "bulldozer"])], "true, false or a CPU family"),
+            ),
             ("max-threads-hint", Number(1, 100)),
             ("rx", THREADS),
             ("cn", THREADS),
@@ -105,7 +121,10 @@ pub fn check(miner_type: &str, config: &Value) -> Result<()> {
         "command" => COMMAND,
         other => {
             let shown: String = other.chars().take(32).collect();
-            return Err(Error::malformed("miner type", format!("{shown:?} is not known: use one of {}", MINER_TYPES.join(", "))));
+            return Err(Error::malformed(
+                "miner type",
+                format!("{shown:?} is not known: use one of {}", MINER_TYPES.join(", ")),
+            ));
         }
     };
     let Value::Object(map) = config else { return Err(bad("", "must be an object")) };
@@ -167,13 +186,16 @@ fn check_value(path: &str, value: &Value, rule: &Rule) -> Result<()> {
     match rule {
         Flag => holds(value.is_boolean(), "true or false"),
         Null => holds(value.is_null(), "null"),
-        Number(min, max) => {
-            holds(value.as_i64().is_some_and(|n| (*min..=*max).contains(&n)), &format!("a whole number from {min} to {max}"))
-        }
+        Number(min, max) => holds(
+            value.as_i64().is_some_and(|n| (*min..=*max).contains(&n)),
+            &format!("a whole number from {min} to {max}"),
+        ),
         Text(bytes_max, fits, want) => {
             holds(value.as_str().is_some_and(|s| (1..=*bytes_max).contains(&s.len()) && fits(s)), want)
         }
-        Word(words) => holds(value.as_str().is_some_and(|s| words.contains(&s)), &format!("one of {}", words.join(", "))),
+        Word(words) => {
+            holds(value.as_str().is_some_and(|s| words.contains(&s)), &format!("one of {}", words.join(", ")))
+        }
         List(max, rule) => {
             let Value::Array(items) = value else { return Err(bad(path, "must be a list")) };
             holds(items.len() <= *max, &format!("a list of at most {max}"))?;
@@ -259,7 +281,10 @@ mod tests {
             (json!({"CLIArgs": "--x"}), "CLIArgs"),
         ] {
             let error = check("xmrig", &config).unwrap_err();
-            assert!(matches!(&error, Error::Malformed { detail, .. } if detail.contains(&format!("{key:?}"))), "{error}");
+            assert!(
+                matches!(&error, Error::Malformed { detail, .. } if detail.contains(&format!("{key:?}"))),
+                "{error}"
+            );
         }
         assert!(check("command", &json!({"command": "a", "args": ["-x"]})).is_err());
         assert!(check("sha256d", &json!({"pool": "x"})).is_err());
@@ -299,14 +324,29 @@ mod tests {
             let error = check("xmrig", &json!({"pools": [bad]})).unwrap_err().to_string();
             assert!(error.contains(key) && !error.contains("4Wallet"), "{key} {value}: {error}");
         }
-        for bad in [json!([]), json!({"pools": {}}), json!({"pools": vec![pool(); 9]}), json!({"threads": 0}),
-            json!({"threads": 1.5}), json!({"donate-level": 100}), json!({"cpu": {"rx": ["a"]}}), json!({"cpu": 1})] {
+        for bad in [
+            json!([]),
+            json!({"pools": {}}),
+            json!({"pools": vec![pool(); 9]}),
+            json!({"threads": 0}),
+            json!({"threads": 1.5}),
+            json!({"donate-level": 100}),
+            json!({"cpu": {"rx": ["a"]}}),
+            json!({"cpu": 1}),
+        ] {
             assert!(check("xmrig", &bad).is_err(), "{bad}");
         }
-        for bad in [json!({"intensity": 0}), json!({"intensity": 101}), json!({"threads": 1000}), json!({"algo": "rx/0"})] {
+        for bad in
+            [json!({"intensity": 0}), json!({"intensity": 101}), json!({"threads": 1000}), json!({"algo": "rx/0"})]
+        {
             assert!(check("sha256d", &bad).is_err(), "{bad}");
         }
-        for bad in [json!({"command": "/bin/sh"}), json!({"command": "a b"}), json!({"command": ["a"]}), json!({"command": ""})] {
+        for bad in [
+            json!({"command": "/bin/sh"}),
+            json!({"command": "a b"}),
+            json!({"command": ["a"]}),
+            json!({"command": ""}),
+        ] {
             assert!(check("command", &bad).is_err(), "{bad}");
         }
     }

@@ -175,7 +175,10 @@ mod tests {
     fn the_newest_lines_that_were_asked_for_come_back() {
         let mut console = Console::new(3, 10_000);
         (1..=5).for_each(|i| console.push(i * 10, format!("line {i}")));
-        assert_eq!(console.slice(10, None), LogSlice { lines: vec!["line 3".into(), "line 4".into(), "line 5".into()], has_more: false });
+        assert_eq!(
+            console.slice(10, None),
+            LogSlice { lines: vec!["line 3".into(), "line 4".into(), "line 5".into()], has_more: false }
+        );
         assert_eq!(console.slice(2, None), LogSlice { lines: vec!["line 4".into(), "line 5".into()], has_more: true });
         assert_eq!(console.slice(10, Some(50)).lines, ["line 5"]);
         assert!(console.slice(10, Some(51)).lines.is_empty());

@@ -38,7 +38,8 @@ impl Profile {
             return Err(Error::malformed("profile", format!("larger than {PROFILE_BYTES_MAX} bytes")));
         }
         let text = check_json("profile", bytes)?;
-        let profile: Profile = serde_json::from_str(text).map_err(|e| Error::malformed("profile", without_values(&e)))?;
+        let profile: Profile =
+            serde_json::from_str(text).map_err(|e| Error::malformed("profile", without_values(&e)))?;
         profile.validate()?;
         Ok(profile)
     }
@@ -46,8 +47,7 @@ impl Profile {
     /// The profile as it is stored: JSON, two-space indent, a newline at the end.
     pub fn encode(&self) -> Result<Vec<u8>> {
         self.validate()?;
-        let mut bytes =
-            serde_json::to_vec_pretty(self).map_err(|e| Error::malformed("profile", without_values(&e)))?;
+        let mut bytes = serde_json::to_vec_pretty(self).map_err(|e| Error::malformed("profile", without_values(&e)))?;
         bytes.push(b'\n');
         if bytes.len() > PROFILE_BYTES_MAX {
             return Err(Error::malformed("profile", format!("larger than {PROFILE_BYTES_MAX} bytes")));
@@ -83,7 +83,10 @@ pub fn check_profile_id(id: &str) -> Result<()> {
     if fits {
         return Ok(());
     }
-    Err(Error::malformed("profile id", "must be 1 to 64 letters, digits, dots, underscores or dashes, not starting with a dot"))
+    Err(Error::malformed(
+        "profile id",
+        "must be 1 to 64 letters, digits, dots, underscores or dashes, not starting with a dot",
+    ))
 }
 
 fn check_text(what: &'static str, text: &str) -> Result<()> {
@@ -110,7 +113,8 @@ pub(super) fn without_values(error: &serde_json::Error) -> String {
 mod tests {
     use super::*;
 
-    const GOOD: &str = r#"{"id":"main","name":"Main rig","minerType":"xmrig","config":{"pools":[{"url":"p:1","user":"4Wallet"}]}}"#;
+    const GOOD: &str =
+        r#"{"id":"main","name":"Main rig","minerType":"xmrig","config":{"pools":[{"url":"p:1","user":"4Wallet"}]}}"#;
 
     #[test]
     fn a_profile_is_written_as_it_was_read() {

@@ -222,7 +222,8 @@ impl Supervisor {
             Err(why) => run.failure = Some(why.to_string()),
         }
         let starting = !run.hashed && now - run.since < policy.grace;
-        let interval = if starting { policy.probe_interval.min(STARTING_PROBE_INTERVAL) } else { policy.probe_interval };
+        let interval =
+            if starting { policy.probe_interval.min(STARTING_PROBE_INTERVAL) } else { policy.probe_interval };
         run.probe_at = Some(now + interval);
     }
 
@@ -541,7 +542,10 @@ mod tests {
         }
         rig.exit();
         assert_eq!((rig.state().as_str(), rig.s.poll_timeout()), ("crashed", None));
-        assert_eq!(rig.stats().note.unwrap(), "not restarted after 5 crashes within 300 s: exited with status 1: no pool");
+        assert_eq!(
+            rig.stats().note.unwrap(),
+            "not restarted after 5 crashes within 300 s: exited with status 1: no pool"
+        );
         rig.s.handle_stop(rig.now, Duration::from_secs(10));
         rig.expect(&[Output::Finished]);
         assert_eq!(rig.state(), "stopped");

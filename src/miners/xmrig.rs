@@ -99,7 +99,10 @@ pub fn launch_config(config: &Value, name: &str, port: u16, token: &str) -> Valu
     }
     for (key, value) in [
         ("api", json!({"id": null, "worker-id": name})),
-        ("http", json!({"enabled": true, "host": "127.0.0.1", "port": port, "access-token": token, "restricted": true})),
+        (
+            "http",
+            json!({"enabled": true, "host": "127.0.0.1", "port": port, "access-token": token, "restricted": true}),
+        ),
         ("autosave", json!(false)),
         ("background", json!(false)),
         ("colors", json!(false)),
@@ -235,7 +238,15 @@ mod tests {
     fn what_is_no_summary_is_refused() {
         let mut proxy = recorded();
         proxy["kind"] = "proxy".into();
-        for bad in [&b""[..], b"[]", b"null", b"{}", br#"{"status":404,"error":"NOT_FOUND"}"#, b"}{", proxy.to_string().as_bytes()] {
+        for bad in [
+            &b""[..],
+            b"[]",
+            b"null",
+            b"{}",
+            br#"{"status":404,"error":"NOT_FOUND"}"#,
+            b"}{",
+            proxy.to_string().as_bytes(),
+        ] {
             assert!(parse_summary(bad).is_err());
         }
         assert!(parse_summary(CONFIG).is_err() && parse_backends(SUMMARY).is_err());
@@ -275,7 +286,10 @@ mod tests {
         let config = json!({"pools": [{"url": "a:1", "user": "w"}, {"url": "b:1", "algo": "rx/wow"}], "algo": "rx/0", "threads": 2,
             "cpu": {"priority": 1}, "http": {"host": "0.0.0.0", "restricted": false}, "autosave": true});
         let file = launch_config(&config, "main", 4242, "TOKEN");
-        assert_eq!(file["http"], json!({"enabled": true, "host": "127.0.0.1", "port": 4242, "access-token": "TOKEN", "restricted": true}));
+        assert_eq!(
+            file["http"],
+            json!({"enabled": true, "host": "127.0.0.1", "port": 4242, "access-token": "TOKEN", "restricted": true})
+        );
         assert_eq!(file["autosave"], false);
         assert_eq!(file["pools"][0]["algo"], "rx/0");
         assert_eq!(file["pools"][1]["algo"], "rx/wow");

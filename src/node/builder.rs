@@ -201,6 +201,7 @@ impl NodeBuilder {
             paced: BTreeMap::new(),
             lingering: Vec::new(),
             ending: None,
+            standing: 0,
             drain: config.drain(),
         };
         let dispatcher = std::thread::Builder::new()
@@ -246,6 +247,7 @@ fn net_settings(config: &Config) -> Result<NetSettings> {
             bytes_max: config.queue_bytes_max,
             frame_bytes_max: config.message_bytes_max,
         },
+        stage_max: Duration::from_millis(config.handshake_timeout_ms),
         tls_server,
         trust,
     })

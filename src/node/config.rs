@@ -30,6 +30,8 @@ pub struct Config {
     pub unproven_per_address_max: usize,
     /// Seconds after which an unproven connection is closed.
     pub unproven_timeout_s: u64,
+    /// Milliseconds that each stage of opening a connection may take: connecting, TLS and upgrade, handshake.
+    pub handshake_timeout_ms: u64,
     /// Bytes of one WebSocket message, in either direction.
     pub message_bytes_max: usize,
     /// Seconds between keepalive pings.
@@ -73,6 +75,7 @@ impl Default for Config {
             unproven_max: 128,
             unproven_per_address_max: 16,
             unproven_timeout_s: 40,
+            handshake_timeout_ms: 10_000,
             message_bytes_max: 1 << 20,
             ping_interval_s: 30,
             pong_timeout_s: 10,
@@ -114,6 +117,7 @@ impl Config {
             ("unproven_max", self.unproven_max as u64),
             ("unproven_per_address_max", self.unproven_per_address_max as u64),
             ("unproven_timeout_s", self.unproven_timeout_s),
+            ("handshake_timeout_ms", self.handshake_timeout_ms),
             ("ping_interval_s", self.ping_interval_s),
             ("pong_timeout_s", self.pong_timeout_s),
             ("plain_burst", self.plain_burst.into()),

@@ -33,6 +33,9 @@ impl Default for LifecycleConfig {
     }
 }
 
+/// Outputs kept for a caller that does not ask for them.
+const OUTPUTS_MAX: usize = 4096;
+
 /// Where in its life a peer is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stage {
@@ -176,7 +179,7 @@ impl Lifecycle {
 
     fn stale(&mut self, now: Time, id: &str) {
         self.enter(id, Stage::Stale { since: now, retries: 0 }, Some(now + self.config.retry_first));
-        self.outputs.push_back(LifecycleOutput::Stale { id: id.to_owned() });
+        self.tell(LifecycleOutput::Stale { id: id.to_owned() });
     }
 
     /// A peer was removed.
@@ -209,7 +212,7 @@ impl Lifecycle {
                     let attempt = retries.saturating_add(1);
                     let pause = self.pause(attempt, rng);
                     self.enter(&id, Stage::Stale { since, retries: attempt }, Some(now.mono + pause));
-                    self.outputs.push_back(LifecycleOutput::Retry { id, attempt });
+                    self.tell(LifecycleOutput::Retry { id, attempt });
                 }
                 Stage::Discovered { .. } if evictable(&id) => self.evict(&id, &mut evicted),
                 _ => {}
@@ -226,7 +229,7 @@ impl Lifecycle {
 
     /// Tells that the registry removed an entry for lack of room.
     pub(super) fn note_evicted(&mut self, id: &str) {
-        self.outputs.push_back(LifecycleOutput::Evicted { id: id.to_owned() });
+        self.tell(LifecycleOutput::Evicted { id: id.to_owned() });
     }
 
     /// The pause after retry number `attempt`.
@@ -235,6 +238,13 @@ impl Lifecycle {
         let pause = doubled.min(self.config.retry_max);
         // 80 to 120 per cent, so that a farm that lost its switch does not come back in one wave.
         pause.saturating_mul(u32::try_from(80 + rng.below(41)).unwrap_or(100)) / 100
+    }
+
+    fn tell(&mut self, output: LifecycleOutput) {
+        if self.outputs.len() >= OUTPUTS_MAX {
+            self.outputs.pop_front();
+        }
+        self.outputs.push_back(output);
     }
 
     /// What is asked for, oldest first.

@@ -86,7 +86,6 @@ impl PeerRegistry {
         let mut others: Vec<String> = self.by_key.get(key).into_iter().flatten().cloned().collect();
         others.extend(address_id.filter(|a| self.peers.contains_key(a)));
         others.retain(|other| *other != id);
-        others.dedup();
         if others.is_empty() && !self.peers.contains_key(&id) {
             self.make_room(&id)?;
         }
@@ -196,5 +195,175 @@ fn listed<'a>(peers: impl Iterator<Item = &'a Peer>) -> String {
     match count.saturating_sub(NAMES_LISTED) {
         0 => text,
         more => format!("{text} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Rng, Time, Timestamp};
+    use crate::identity::{Identity, Role};
+    use crate::peers::{Admission, Grants, PeerAuthMode};
+
+    const NOW: Now = Now { mono: Time::ZERO, wall: Timestamp::ZERO };
+
+    fn at(seconds: i64) -> Now {
+        Now { wall: Timestamp::from_unix(seconds, 0), ..NOW }
+    }
+
+    fn node(n: u64) -> Identity {
+        Identity::generate(&format!("node-{n}"), Role::Worker, Timestamp::ZERO, &mut Rng::from_number(n)).unwrap()
+    }
+
+    fn hand(registry: &mut PeerRegistry, id: &str, key: &str, address: &str) {
+        let peer = Peer { id: id.into(), public_key: key.into(), address: address.into(), ..Peer::default() };
+        registry.add_peer(NOW, peer).unwrap();
+    }
+
+    fn shows_up(registry: &mut PeerRegistry, node: &Identity, address: Option<&str>) -> Result<String> {
+        registry.authenticated(at(9), node.info(), &node.public_key(), address).map(|id| id.to_string())
+    }
+
+    #[test]
+    fn who_makes_itself_is_registered_and_admits_nobody() {
+        let mut registry = PeerRegistry::new();
+        let (node, key) = (node(1), node(1).public_key());
+        assert_eq!(registry.admission(&key), Admission::Open);
+        let id = shows_up(&mut registry, &node, None).unwrap();
+        let peer = registry.peer(&id).unwrap();
+        assert_eq!((peer.name.as_str(), &peer.role, peer.score), ("node-1", &Role::Worker, 50.0));
+        assert_eq!(registry.admission(&key), Admission::Open);
+        registry.set_auth_mode(PeerAuthMode::Allowlist);
+        assert_eq!(registry.admission(&key), Admission::Refused);
+        assert!(!registry.is_peer_allowed(&id, &key.to_base64()), "a registered id does not admit");
+        registry.access_mut().allow(&key, Grants::OPERATE, "cli", NOW.wall).unwrap();
+        assert_eq!(registry.admission(&key), Admission::Listed);
+        registry.revoke_public_key(NOW, &key.to_base64()).unwrap();
+        registry.set_auth_mode(PeerAuthMode::Open);
+        assert_eq!(registry.admission(&key), Admission::Revoked);
+        assert!(shows_up(&mut registry, &node, None).is_err());
+    }
+
+    #[test]
+    fn a_learned_peer_is_taken_over_by_hand_and_keeps_its_key() {
+        let mut registry = PeerRegistry::with_mode(PeerAuthMode::Allowlist);
+        let node = node(1);
+        let id = shows_up(&mut registry, &node, Some("rig:9091")).unwrap();
+        hand(&mut registry, &id, "", "");
+        assert_eq!(registry.expected(&id), Some(Expected::Key(node.public_key())));
+        assert_eq!(registry.peer(&id).unwrap().address, "rig:9091");
+        assert_eq!(registry.admission(&node.public_key()), Admission::Listed);
+    }
+
+    #[test]
+    fn an_address_is_merged_into_the_peer_that_answers_there() {
+        for trust_first in [false, true] {
+            let mut registry = PeerRegistry::with_mode(PeerAuthMode::Allowlist);
+            let address_id = Peer::address_id("rig:9091");
+            hand(&mut registry, &address_id, "", "rig:9091");
+            let extra = PeerExtra { origin: Origin::Hand, tls: true, trust_first, ..PeerExtra::default() };
+            registry.set_extra(&address_id, extra).unwrap();
+            registry.record_success(NOW, &address_id);
+            assert_eq!(registry.resolve("rig:9091").unwrap(), address_id);
+            let want = if trust_first { Expected::First } else { Expected::Any };
+            assert_eq!(registry.expected(&address_id), Some(want));
+            let id = shows_up(&mut registry, &node(1), Some("rig:9091")).unwrap();
+            assert_eq!(registry.count(), 1);
+            let (peer, extra) = (registry.peer(&id).unwrap(), registry.extra(&id).unwrap());
+            assert_eq!((peer.score, peer.address.as_str(), extra.tls), (51.0, "rig:9091", true));
+            let want = if trust_first { Admission::Listed } else { Admission::Refused };
+            assert_eq!(registry.admission(&node(1).public_key()), want);
+            assert_ne!(extra.origin, Origin::Found, "what somebody typed in is never evicted");
+            assert_eq!(registry.stage(&id).unwrap().word(), "authenticated");
+            assert!(registry.stage(&address_id).is_none());
+        }
+    }
+
+    #[test]
+    fn another_key_than_the_registered_one_changes_nothing() {
+        let mut registry = PeerRegistry::new();
+        let (expected, other) = (node(1), node(2));
+        hand(&mut registry, &Peer::address_id("rig:1"), &expected.public_key().to_base64(), "rig:1");
+        let error = shows_up(&mut registry, &other, Some("rig:1")).unwrap_err();
+        assert!(matches!(error, Error::WrongKey { .. }), "{error}");
+        assert_eq!(registry.count(), 1);
+        // The id of the other, registered with our key (a file that was tampered with).
+        hand(&mut registry, &other.id().to_string(), &expected.public_key().to_base64(), "");
+        assert!(shows_up(&mut registry, &other, None).is_err());
+        let mut stated = other.info().clone();
+        stated.id = expected.id().to_string();
+        assert!(registry.authenticated(NOW, &stated, &other.public_key(), None).is_err());
+        assert_eq!(registry.count(), 2);
+    }
+
+    #[test]
+    fn entries_of_one_key_under_other_ids_become_one() {
+        let mut registry = PeerRegistry::with_mode(PeerAuthMode::Allowlist);
+        let node = node(1);
+        hand(&mut registry, "rig seven", &node.public_key().to_base64(), "rig:7");
+        assert_eq!(registry.admission(&node.public_key()), Admission::Listed);
+        let id = shows_up(&mut registry, &node, None).unwrap();
+        assert_eq!(registry.count(), 1);
+        assert_eq!(registry.peer(&id).unwrap().address, "rig:7");
+        assert_eq!(registry.admission(&node.public_key()), Admission::Listed);
+    }
+
+    #[test]
+    fn names_follow_the_peer_but_a_bad_one_does_not_erase_what_the_owner_typed() {
+        let mut registry = PeerRegistry::new();
+        let node = node(1);
+        let id = shows_up(&mut registry, &node, None).unwrap();
+        let mut bad = node.info().clone();
+        bad.name = "host.local".into();
+        registry.authenticated(NOW, &bad, &node.public_key(), None).unwrap();
+        assert_eq!(registry.peer(&id).unwrap().label(), id);
+        registry.add_peer(NOW, Peer { id: id.clone(), name: "rig 7".into(), ..Peer::default() }).unwrap();
+        registry.authenticated(NOW, &bad, &node.public_key(), None).unwrap();
+        assert_eq!(registry.peer(&id).unwrap().label(), "rig 7");
+        shows_up(&mut registry, &node, None).unwrap();
+        assert_eq!(registry.peer(&id).unwrap().label(), "node-1");
+    }
+
+    #[test]
+    fn a_full_registry_drops_the_self_made_peer_that_was_unseen_longest() {
+        let mut registry = PeerRegistry::new();
+        registry.set_peers_max(3);
+        hand(&mut registry, "by hand", "", "");
+        for (n, seen) in [(1, 20), (2, 10)] {
+            registry.authenticated(at(seen), node(n).info(), &node(n).public_key(), None).unwrap();
+        }
+        registry.authenticated(at(30), node(3).info(), &node(3).public_key(), None).unwrap();
+        assert!(registry.peer(&node(2).id().to_string()).is_none() && registry.peer("by hand").is_some());
+        assert_eq!(registry.count(), 3);
+        registry.set_connected(at(1), &node(1).id().to_string(), true);
+        registry.access_mut().allow(&node(3).public_key(), Grants::NONE, "cli", NOW.wall).unwrap();
+        let error = registry.authenticated(at(40), node(4).info(), &node(4).public_key(), None).unwrap_err();
+        assert!(matches!(error, Error::Rejected(Refusal::Limit(_))), "{error}");
+        assert_eq!(registry.count(), 3);
+    }
+
+    #[test]
+    fn a_peer_is_named_by_id_name_or_unique_beginning() {
+        let mut registry = PeerRegistry::new();
+        assert!(registry.resolve("x").unwrap_err().to_string().contains("empty"));
+        for (id, name) in [("abcd1", "rig-1"), ("abcd2", "rig-2"), ("ffff0", "twin"), ("ffff1", "twin"), ("ffff", "")] {
+            let peer = Peer { id: id.into(), name: name.into(), ..Peer::default() };
+            registry.add_found(NOW, peer).unwrap();
+        }
+        assert_eq!(registry.resolve("rig-2").unwrap(), "abcd2");
+        assert_eq!(registry.resolve("abcd1").unwrap(), "abcd1");
+        assert_eq!(registry.resolve("ffff").unwrap(), "ffff", "a whole id is no beginning");
+        for (selector, words) in [("abcd", "abcd1"), ("twin", "ffff1"), ("abc", "there are"), ("", "there are")] {
+            let error = registry.resolve(selector).unwrap_err();
+            assert!(matches!(error, Error::NotFound(_)) && error.to_string().contains(words), "{error}");
+        }
+        // A stranger that calls itself like a rig does not take its place.
+        registry
+            .add_peer(
+                NOW,
+                Peer { public_key: node(1).public_key().to_base64(), ..registry.peer("ffff0").unwrap().clone() },
+            )
+            .unwrap();
+        assert_eq!(registry.resolve("twin").unwrap(), "ffff0");
     }
 }

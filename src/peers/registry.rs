@@ -523,3 +523,104 @@ pub(super) fn clamp_score(score: f64) -> f64 {
 pub(super) fn not_found(id: &str) -> Error {
     Error::NotFound(format!("peer {id} not found"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const NOW: Now = Now { mono: Time::ZERO, wall: Timestamp::ZERO };
+
+    fn with(peers: &[(&str, f64, i64, f64, f64)]) -> PeerRegistry {
+        let mut registry = PeerRegistry::new();
+        for (id, ping_ms, hops, geo_km, score) in peers {
+            let (ping_ms, hops, geo_km, score) = (*ping_ms, *hops, *geo_km, *score);
+            let peer = Peer { id: (*id).into(), ping_ms, hops, geo_km, score, ..Peer::default() };
+            registry.add_peer(NOW, peer).unwrap();
+        }
+        registry
+    }
+
+    fn best(registry: &PeerRegistry) -> &str {
+        &registry.select_optimal_peer().unwrap().id
+    }
+
+    #[test]
+    fn selection_follows_every_change_of_a_score() {
+        let mut registry = with(&[("a", 10.0, 1, 10.0, 90.0), ("b", 20.0, 1, 10.0, 90.0)]);
+        assert_eq!(best(&registry), "a");
+        registry.record_failure("a");
+        registry.record_failure("a");
+        assert_eq!(best(&registry), "b");
+        registry.update_score("b", -3.0).unwrap();
+        assert_eq!(best(&registry), "a");
+        registry.remove_peer("a").unwrap();
+        assert_eq!(best(&registry), "b");
+        registry.remove_peer("b").unwrap();
+        assert!(registry.select_optimal_peer().is_none() && registry.select_nearest_peers(3).is_empty());
+    }
+
+    #[test]
+    fn a_peer_that_reports_nothing_never_looks_ideal() {
+        let mut registry = with(&[("a", 10.0, 1, 0.0, 90.0), ("b", 30.0, 3, 0.0, 90.0), ("new", 0.0, 0, 0.0, 90.0)]);
+        let ids: Vec<_> = registry.select_nearest_peers(9).iter().map(|p| p.id.clone()).collect();
+        assert_eq!(ids, ["a", "new", "b"], "an unknown axis counts as the median");
+        registry.update_metrics(NOW, "new", 40.0, 0.0, 0).unwrap();
+        assert_eq!(registry.select_nearest_peers(9).last().unwrap().id, "new");
+        let registry = with(&[("b", 0.0, 0, 0.0, 50.0), ("a", 0.0, 0, 0.0, 50.0)]);
+        assert_eq!(best(&registry), "a", "equals go by id");
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused() {
+        let mut registry = with(&[("a", 1.0, 1, 1.0, 90.0)]);
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert!(registry.update_metrics(NOW, "a", bad, 1.0, 1).is_err());
+            assert!(registry.update_metrics(NOW, "a", 1.0, bad, 1).is_err());
+            let peer = Peer { id: "x".into(), ping_ms: bad, ..Peer::default() };
+            assert!(registry.add_peer(NOW, peer).is_err());
+        }
+        assert!(registry.update_metrics(NOW, "a", 1.0, 1.0, -1).is_err());
+        assert!(registry.update_score("a", f64::NAN).is_err());
+        registry.update_score("a", f64::INFINITY).unwrap();
+        assert_eq!(registry.peer("a").unwrap().score, 100.0);
+        for id in ["", "a\u{1b}[2J", &"x".repeat(257)] {
+            assert!(registry.add_peer(NOW, Peer { id: id.into(), ..Peer::default() }).is_err());
+        }
+    }
+
+    #[test]
+    fn pings_move_score_and_latency_and_silence_makes_stale() {
+        let mut registry = with(&[("a", 0.0, 0, 0.0, 50.0)]);
+        registry.lifecycle.handle_authenticated("a");
+        for ms in [10.0, 20.0, 12.0] {
+            registry.handle_ping_result(NOW, "a", Some(ms)).unwrap();
+        }
+        assert_eq!((registry.peer("a").unwrap().ping_ms, registry.peer("a").unwrap().score), (12.0, 53.0));
+        for _ in 0..3 {
+            registry.handle_ping_result(NOW, "a", None).unwrap();
+        }
+        assert_eq!(registry.peer("a").unwrap().score, 44.0);
+        assert_eq!(registry.poll_output(), Some(LifecycleOutput::Stale { id: "a".into() }));
+        assert!(registry.handle_ping_result(NOW, "zz", Some(1.0)).is_err());
+    }
+
+    #[test]
+    fn only_what_made_itself_is_evicted_when_it_stays_away() {
+        let mut registry = with(&[("hand", 0.0, 0, 0.0, 50.0)]);
+        registry.add_found(NOW, Peer { id: "found".into(), ..Peer::default() }).unwrap();
+        registry.handle_timeout(NOW.after(Duration::from_secs(25 * 3600)), &mut Rng::from_number(1));
+        assert_eq!(registry.list_peers().map(|p| p.id.as_str()).collect::<Vec<_>>(), ["hand"]);
+        assert_eq!(registry.poll_output(), Some(LifecycleOutput::Evicted { id: "found".into() }));
+    }
+
+    #[test]
+    fn a_measurement_keeps_what_it_does_not_know() {
+        let mut registry = with(&[("a", 7.0, 4, 9.0, 50.0)]);
+        let measured = crate::peers::measure(&[None, Some(5.0), None], None, Some(0.0));
+        registry.update_measurement(NOW, "a", &measured).unwrap();
+        let peer = registry.peer("a").unwrap();
+        assert_eq!((peer.ping_ms, peer.hops, peer.score), (5.0, 4, 44.0));
+        assert!(peer.geo_km > 0.0, "the same place is known, not unknown");
+    }
+}

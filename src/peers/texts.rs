@@ -1,7 +1,7 @@
 //! The registry's files as texts: peers.json in a Go node's form, and what stands beside it (mesh.md §7).
 
 use super::registry::{Entry, clamp_score};
-use super::{Access, Origin, Peer, PeerAuthMode, PeerExtra, PeerRegistry};
+use super::{Access, Peer, PeerAuthMode, PeerExtra, PeerRegistry};
 use crate::base::{Error, Result, Time, check_json, is_plain_name};
 use crate::formats::gojson;
 use std::collections::BTreeMap;
@@ -49,7 +49,8 @@ pub fn decode_peers(bytes: &[u8]) -> Result<Vec<Peer>> {
 }
 
 impl PeerRegistry {
-    /// Reads the files' texts. Second: warnings for people, about entries that admit nobody and the like.
+    /// Reads the files' texts. Dirty afterwards when they do not fit together and are best saved at
+    /// once. Second: warnings for people, about entries that admit nobody and the like.
     ///
     /// # Errors
     /// [`Error::Malformed`], with `peers`, `extras` or `allowlist` as the thing that is wrong. Then
@@ -69,7 +70,8 @@ impl PeerRegistry {
                 continue;
             }
             if registry.peers.contains_key(&peer.id) {
-                warnings.push(format!("peers: {:?} stands there twice, the last one counts", peer.id));
+                warnings.push(format!("peers: {:?} stands there twice, the first one counts", peer.id));
+                continue;
             }
             if !is_plain_name(&peer.name) {
                 warnings.push(format!("peers: the name {:?} of {:?} cannot be used", peer.name, peer.id));
@@ -79,12 +81,12 @@ impl PeerRegistry {
                 warnings.push(format!("peers: the key of {:?} is not canonical and admits nobody", peer.id));
             }
             peer.score = clamp_score(peer.score);
-            let extra = extras.get(&peer.id).cloned().unwrap_or_default();
+            let extra = extras.remove(&peer.id).unwrap_or_default();
             registry.lifecycle.handle_discovered(Time::ZERO, &peer.id);
             registry.put(Entry { key: peer.key(), peer, extra });
         }
-        extras.clear();
-        registry.dirty = false;
+        // A crash left word of peers that are gone: it must not count when one of them comes back.
+        registry.dirty = !extras.is_empty();
         Ok((registry, warnings))
     }
 
@@ -118,9 +120,58 @@ impl PeerRegistry {
     pub fn set_access(&mut self, access: Access) {
         self.access = access;
     }
+}
 
-    /// Entries added by hand, by id: what the sidecar stands for.
-    pub fn added_by_hand(&self) -> impl Iterator<Item = &Peer> {
-        self.peers.values().filter(|e| e.extra.origin == Origin::Hand).map(|e| &e.peer)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Now, Timestamp};
+
+    const NOW: Now = Now { mono: Time::ZERO, wall: Timestamp::ZERO };
+
+    #[test]
+    fn what_is_saved_is_loaded_again() {
+        let mut registry = PeerRegistry::new();
+        assert_eq!(registry.take_dirty().unwrap(), None);
+        for id in ["b", "a"] {
+            registry.add_peer(NOW, Peer { id: id.into(), ping_ms: 1.5, ..Peer::default() }).unwrap();
+        }
+        let files = registry.take_dirty().unwrap().unwrap();
+        assert!(!registry.is_dirty());
+        assert!(files.extras.starts_with("{\n  \"a\": {\n    \"origin\": \"hand\"\n  },"), "{}", files.extras);
+        let texts = RegistryTexts {
+            peers: Some(files.peers.as_bytes()),
+            extras: Some(files.extras.as_bytes()),
+            ..RegistryTexts::default()
+        };
+        let (mut again, warnings) = PeerRegistry::load(PeerAuthMode::Open, texts).unwrap();
+        assert_eq!(warnings, Vec::<String>::new());
+        assert!(again.list_peers().eq(registry.list_peers()) && !again.is_dirty());
+        again.mark_dirty();
+        assert_eq!(again.take_dirty().unwrap(), Some(files));
+    }
+
+    #[test]
+    fn word_of_a_peer_that_is_gone_does_not_outlive_the_load() {
+        let texts = RegistryTexts { extras: Some(br#"{"x":{"origin":"hand"}}"#), ..RegistryTexts::default() };
+        let (mut registry, _) = PeerRegistry::load(PeerAuthMode::Open, texts).unwrap();
+        assert_eq!(registry.take_dirty().unwrap().unwrap().extras, "{}");
+    }
+
+    #[test]
+    fn odd_entries_are_kept_with_a_warning_and_broken_files_are_refused() {
+        let peers =
+            br#"[{"id":"a","name":"a.b","publicKey":"x","score":250},{"id":"","name":"q"},{"id":"a"},{"id":"b"}]"#;
+        let texts = RegistryTexts { peers: Some(peers), ..RegistryTexts::default() };
+        let (registry, warnings) = PeerRegistry::load(PeerAuthMode::Open, texts).unwrap();
+        assert_eq!((registry.count(), warnings.len()), (2, 4), "{warnings:?}");
+        let peer = registry.peer("a").unwrap();
+        assert_eq!((peer.name.as_str(), peer.public_key.as_str(), peer.score), ("", "x", 100.0));
+        for bad in [&b""[..], b"{", b"{}", b"[1]", b"[{\"id\":1}]", b"[{\"pingMs\":1e999}]", &[b'['; 100]] {
+            let texts = RegistryTexts { peers: Some(bad), ..RegistryTexts::default() };
+            assert!(PeerRegistry::load(PeerAuthMode::Open, texts).is_err(), "{bad:?}");
+            let texts = RegistryTexts { extras: Some(bad), ..RegistryTexts::default() };
+            assert!(bad == b"{}" || PeerRegistry::load(PeerAuthMode::Open, texts).is_err(), "{bad:?}");
+        }
     }
 }

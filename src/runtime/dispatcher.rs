@@ -180,6 +180,8 @@ pub(crate) struct Dispatcher {
     pub(crate) lingering: Vec<(Time, Arc<Conn>)>,
     /// Set by `Command::Shutdown`: end when every connection is gone, or at this time.
     pub(crate) ending: Option<Time>,
+    /// Connections there were when the shutdown began.
+    pub(crate) standing: usize,
     /// How long the shutdown may take.
     pub(crate) drain: Duration,
 }
@@ -197,16 +199,14 @@ impl Dispatcher {
     /// The thread's life.
     pub(crate) fn run(mut self) -> Drained {
         let mut spin_until = Instant::now();
-        let mut at_shutdown = None;
         loop {
             let worked = self.turn();
             self.serve_timers();
             self.flush_dirty();
             if let Some(ends) = self.ending {
-                let standing = *at_shutdown.get_or_insert(self.conns.len());
                 if self.conns.is_empty() || self.clock.mono() >= ends {
                     let cut = self.conns.len();
-                    return Drained { closed: standing.saturating_sub(cut), cut };
+                    return Drained { closed: self.standing.saturating_sub(cut), cut };
                 }
             }
             if worked {
@@ -271,6 +271,7 @@ impl Dispatcher {
     fn shut_down(&mut self) {
         if self.ending.is_none() {
             self.ending = Some(self.clock.mono() + self.drain);
+            self.standing = self.conns.len();
             self.mesh.handle_command(self.clock.now(), Command::Shutdown);
             self.carry_out();
         }

@@ -11,7 +11,7 @@ use super::limit::{Bucket, SeenIds};
 use super::{Established, Side};
 use crate::base::{Error, Now, Refusal, Rng, Time, Timestamp};
 use crate::message::{Announcement, ErrorCode, ErrorPayload, Message, MessageType, Payload, Ping, Pong};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// Numbers of a dialogue; the defaults are mesh.md's.
@@ -140,6 +140,8 @@ pub struct Dialogue {
     last_ping_heard: Option<Time>,
     longest_interval: Duration,
     sent: BTreeMap<String, Sent>,
+    /// The same in the order of sending; an id answered meanwhile stays here until its turn comes.
+    sent_order: VecDeque<(Time, String)>,
     seen: SeenIds,
     limit: Bucket,
     limit_answers: Bucket,
@@ -163,6 +165,7 @@ impl Dialogue {
             last_ping_heard: None,
             longest_interval: Duration::ZERO,
             sent: BTreeMap::new(),
+            sent_order: VecDeque::new(),
             seen: SeenIds::default(),
             limit: Bucket::new(now, u64::from(burst), u64::from(rate)),
             limit_answers: Bucket::new(now, 5, 5),
@@ -234,7 +237,7 @@ impl Dialogue {
 
     /// What is due: a ping to send (record it with the caller's transport), or the end.
     pub fn handle_timeout(&mut self, now: Now, rng: &mut Rng) -> Result<Option<Message>, Hangup> {
-        self.sent.retain(|_, sent| now.mono.since(sent.at) < SENT_TTL);
+        self.forget_sent(now.mono);
         if self.state == State::Unproven && now.mono >= self.unproven_deadline() {
             return Err(Hangup::Unproven);
         }
@@ -275,12 +278,19 @@ impl Dialogue {
     }
 
     fn note_sent(&mut self, now: Time, id: &str, broadcast: bool, ping: bool) {
-        if self.sent.len() >= SENT_MAX
-            && let Some(oldest) = self.sent.iter().min_by_key(|(_, sent)| sent.at).map(|(id, _)| id.clone())
-        {
-            self.sent.remove(&oldest);
-        }
+        self.forget_sent(now);
         self.sent.insert(id.to_owned(), Sent { at: now, broadcast, ping });
+        self.sent_order.push_back((now, id.to_owned()));
+    }
+
+    /// Forgets ids that are too old or too many to be answered.
+    fn forget_sent(&mut self, now: Time) {
+        while self.sent_order.front().is_some_and(|(at, _)| now.since(*at) >= SENT_TTL) || self.sent_order.len() >= SENT_MAX {
+            let Some((at, id)) = self.sent_order.pop_front() else { break };
+            if self.sent.get(&id).is_some_and(|sent| sent.at == at) {
+                self.sent.remove(&id);
+            }
+        }
     }
 
     /// The peer speaks for itself and to us. An empty `from` is Go's way of answering a broadcast.

@@ -4,7 +4,7 @@
 
 use super::limit::digest;
 use crate::base::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Ids remembered per key; at this number the one with the smallest time goes and the floor rises to it.
@@ -37,11 +37,13 @@ pub struct Marks {
     mark: i128,
     /// Digest of each seen id with its time.
     ids: BTreeMap<[u8; 16], i128>,
+    /// The same by time, so that the smallest is found without a search.
+    by_time: BTreeSet<(i128, [u8; 16])>,
 }
 
 impl Default for Marks {
     fn default() -> Self {
-        Marks { floor: i128::MIN, mark: i128::MIN, ids: BTreeMap::new() }
+        Marks { floor: i128::MIN, mark: i128::MIN, ids: BTreeMap::new(), by_time: BTreeSet::new() }
     }
 }
 
@@ -58,12 +60,15 @@ impl Marks {
             return Freshness::TooOld { floor: from_nanos(self.floor) };
         }
         self.ids.insert(key, ts);
+        self.by_time.insert((ts, key));
         self.mark = self.mark.max(ts.min(own + nanos(AHEAD_MAX)));
         self.floor = self.floor.max(self.mark.saturating_sub(nanos(WINDOW)));
         while self.ids.len() > IDS_MAX {
             self.drop_smallest();
         }
-        self.ids.retain(|_, at| *at > self.floor);
+        while self.by_time.first().is_some_and(|(ts, _)| *ts <= self.floor) {
+            self.drop_smallest();
+        }
         Freshness::Fresh
     }
 
@@ -91,17 +96,18 @@ impl Marks {
     /// The inverse of [`Marks::encode`]; `None` when anything is off.
     pub fn decode(value: &serde_json::Value) -> Option<Marks> {
         let number = |v: &serde_json::Value| v.as_str()?.parse::<i128>().ok();
-        let mut ids = BTreeMap::new();
+        let (mut ids, mut by_time) = (BTreeMap::new(), BTreeSet::new());
         for (id, ts) in value.get("ids")?.as_object()?.iter().take(IDS_MAX) {
             let mut key = [0; 16];
             hex::decode_to_slice(id, &mut key).ok()?;
             ids.insert(key, number(ts)?);
+            by_time.insert((number(ts)?, key));
         }
-        Some(Marks { floor: number(value.get("floor")?)?, mark: number(value.get("mark")?)?, ids })
+        Some(Marks { floor: number(value.get("floor")?)?, mark: number(value.get("mark")?)?, ids, by_time })
     }
 
     fn drop_smallest(&mut self) {
-        if let Some((key, ts)) = self.ids.iter().min_by_key(|(key, ts)| (**ts, **key)).map(|(key, ts)| (*key, *ts)) {
+        if let Some((ts, key)) = self.by_time.pop_first() {
             self.ids.remove(&key);
             self.floor = self.floor.max(ts);
         }

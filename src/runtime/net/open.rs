@@ -31,8 +31,6 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{HandshakeError, Message as WsMessage, WebSocket};
 
-/// Each stage of opening (connect; TLS and upgrade; handshake) may take this long.
-const STAGE_MAX: Duration = Duration::from_secs(10);
 /// The WebSocket code reads at most this much per call; it is resident for every connection.
 const READ_BUFFER: usize = 2048;
 
@@ -45,6 +43,8 @@ pub(crate) struct NetSettings {
     /// Messages at once and per second from a peer not known to be RigMesh.
     pub(crate) plain_limit: (u32, u32),
     pub(crate) outbound: OutboundLimits,
+    /// Each stage of opening (connect; TLS and upgrade; handshake) may take this long.
+    pub(crate) stage_max: Duration,
     pub(crate) tls_server: Option<Arc<ServerConfig>>,
     pub(crate) trust: TlsTrust,
 }
@@ -108,7 +108,7 @@ impl Opener {
 
     fn answer(&self, socket: Arc<TcpStream>, pass: Pass, full: bool, address: &str) -> Result<()> {
         let _ = socket.set_nodelay(true);
-        let deadline = Instant::now() + STAGE_MAX;
+        let deadline = Instant::now() + self.settings.stage_max;
         let tls = match &self.settings.tls_server {
             Some(config) => Some(Connection::Server(ServerConnection::new(config.clone()).map_err(|e| tls_error(&e))?)),
             None => None,
@@ -125,7 +125,7 @@ impl Opener {
             Err(e) => return Err(Error::Unreachable(format!("upgrade: {e}"))),
         };
         let mut opening = Opening { ws, socket, pass, address: address.to_owned(), dial: None };
-        opening.ws.get_mut().set_deadline(Instant::now() + STAGE_MAX);
+        opening.ws.get_mut().set_deadline(Instant::now() + self.settings.stage_max);
         let first = opening.read()?;
         let admit = |key: &crate::identity::PublicKey| match self.registry.read().admission(key) {
             Admission::Listed | Admission::Open => Ok(()),
@@ -151,7 +151,7 @@ impl Opener {
     fn call(&self, dial: DialId, target: &Target) -> Result<()> {
         let (socket, pass) = self.connect(&target.address)?;
         let tls = if target.tls { Some(Connection::Client(self.tls_client(target)?)) } else { None };
-        let mut pipe = Pipe::new(socket.clone(), tls, Instant::now() + STAGE_MAX);
+        let mut pipe = Pipe::new(socket.clone(), tls, Instant::now() + self.settings.stage_max);
         let place = format!("{}{}", target.address, if target.tls { " (TLS)" } else { "" });
         pipe.shake().map_err(|e| Error::Unreachable(format!("{place}: TLS handshake failed: {e}")))?;
         let url = format!("{}://{}{}", if target.tls { "wss" } else { "ws" }, target.address, self.settings.path);
@@ -163,7 +163,7 @@ impl Opener {
             Err(e) => return Err(Error::Unreachable(format!("{place}: no WebSocket there: {e}"))),
         };
         let mut opening = Opening { ws, socket, pass, address: target.address.clone(), dial: Some(dial) };
-        opening.ws.get_mut().set_deadline(Instant::now() + STAGE_MAX);
+        opening.ws.get_mut().set_deadline(Instant::now() + self.settings.stage_max);
         let mut rng = self.fork_rng();
         let (initiator, first) = Initiator::start(&self.identity, target.expect, self.clock.now(), &mut rng, &mut self.challenges.lock());
         opening.write(first)?;
@@ -188,7 +188,7 @@ impl Opener {
             let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP)).map_err(|e| unreachable(&e))?;
             let socket: Arc<TcpStream> = Arc::new(socket.into());
             let pass = self.gate.leave(self.clock.mono(), at.ip(), &socket);
-            match SockRef::from(&*socket).connect_timeout(&at.into(), STAGE_MAX) {
+            match SockRef::from(&*socket).connect_timeout(&at.into(), self.settings.stage_max) {
                 Ok(()) => {
                     let _ = socket.set_nodelay(true);
                     return Ok((socket, pass));

@@ -96,11 +96,32 @@ pub(crate) fn fingerprint_of_file(cert: &Path) -> Result<[u8; 32]> {
     Ok(fingerprint(&der))
 }
 
-/// A self-signed pair for `names` (host names and addresses), as PEM texts: certificate, key.
-pub(crate) fn self_signed(names: Vec<String>) -> Result<(String, String)> {
-    let bad = |e: rcgen::Error| Error::Failed(format!("cannot make a certificate: {e}"));
-    let pair = rcgen::generate_simple_self_signed(names).map_err(bad)?;
-    Ok((pair.cert.pem(), pair.signing_key.serialize_pem()))
+/// A self-signed server certificate and its key, as `init --tls` makes them.
+#[derive(Clone)]
+pub struct TlsPair {
+    /// The certificate, PEM.
+    pub cert_pem: String,
+    /// The private key, PEM. Keep it 0600.
+    pub key_pem: String,
+    fingerprint: [u8; 32],
+}
+
+impl TlsPair {
+    /// For these host names and addresses.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when a name cannot stand in a certificate.
+    pub fn self_signed(names: &[String]) -> Result<TlsPair> {
+        let bad = |e: rcgen::Error| Error::Failed(format!("cannot make a certificate: {e}"));
+        let pair = rcgen::generate_simple_self_signed(names).map_err(bad)?;
+        let fingerprint = fingerprint(pair.cert.der());
+        Ok(TlsPair { cert_pem: pair.cert.pem(), key_pem: pair.signing_key.serialize_pem(), fingerprint })
+    }
+
+    /// SHA-256 of the certificate as 64 hex digits: what the other side pins.
+    pub fn fingerprint_hex(&self) -> String {
+        hex::encode(self.fingerprint)
+    }
 }
 
 /// Accepts exactly one certificate, whatever it says of itself: its holder still has to sign the handshake.
