@@ -159,6 +159,10 @@ impl Mesh {
                 self.drive_dials(now);
             }
             Command::AccessChanged => self.handle_access_changed(now),
+            Command::Clock { call } => {
+                let behind = self.clock_behind(now.wall);
+                self.answer(call, Ok(Answer::ClockBehind(behind)));
+            }
             Command::ResetClock { call, key } => {
                 self.marks.reset(key.as_ref());
                 let snapshot = self.marks.snapshot(now.wall);
