@@ -17,3 +17,4 @@ pub mod session;
 pub use node::{Config, Controller, Node, NodeBuilder, Sweep, Transport};
 pub use mesh::LinkInfo;
 pub use runtime::net::tls::TlsPair;
+pub use runtime::files::identity::{IdentityFiles, NodeManager};

@@ -98,7 +98,7 @@ pub(crate) enum Output {
     /// Send over a link.
     Send { link: LinkId, lane: Lane, message: Message },
     /// The peer announced its limits: pace by them.
-    Announced { link: LinkId, burst: u32, rate_per_s: u32 },
+    Announced { link: LinkId, burst: u32, rate_per_s: u32, message_bytes_max: usize },
     /// The connection is proven: it no longer counts as half-open.
     Proven { link: LinkId },
     /// Flush what is queued, then close.
@@ -187,6 +187,8 @@ pub struct LinkInfo {
     pub rigmesh: bool,
     /// Since when.
     pub since: Timestamp,
+    /// By how many milliseconds its clock was ahead of ours at its last pong.
+    pub clock_skew_ms: Option<i64>,
     /// Messages and frames dropped.
     pub dropped: u64,
     /// A warning for the status, such as a copied disk.

@@ -39,6 +39,8 @@ pub(crate) struct Link {
 pub(crate) struct Links {
     all: BTreeMap<LinkId, Link>,
     active: BTreeMap<PublicKey, LinkId>,
+    /// The same by node id.
+    active_peers: BTreeMap<String, LinkId>,
     /// The links that must be woken, by time: one entry a link.
     due: BTreeSet<(Time, LinkId)>,
     due_at: BTreeMap<LinkId, Time>,
@@ -101,7 +103,7 @@ impl Links {
     pub(crate) fn retire(&mut self, id: LinkId) -> bool {
         let Some(link) = self.all.get_mut(&id) else { return false };
         link.closing = true;
-        let key = link.key;
+        let (key, peer) = (link.key, link.peer.clone());
         if self.active.get(&key) != Some(&id) {
             return false;
         }
@@ -109,10 +111,12 @@ impl Links {
         match others.max_by_key(|(_, l)| l.dialogue.heard_at()).map(|(id, _)| *id) {
             Some(heir) => {
                 self.active.insert(key, heir);
+                self.active_peers.insert(peer, heir);
                 false
             }
             None => {
                 self.active.remove(&key);
+                self.active_peers.remove(&peer);
                 true
             }
         }
@@ -125,7 +129,7 @@ impl Links {
 
     /// The active link of the peer with this id.
     pub(crate) fn active_by_peer(&self, peer: &str) -> Option<LinkId> {
-        self.active.values().copied().find(|id| self.all.get(id).is_some_and(|l| l.peer == peer))
+        self.active_peers.get(peer).copied()
     }
 
     /// All active links.
@@ -145,7 +149,7 @@ impl Links {
     /// A link was proven: it becomes the active one, the first goes on being read.
     pub(crate) fn promote(&mut self, id: LinkId, now: Time) -> Promotion {
         let Some(link) = self.all.get(&id) else { return Promotion::Active(Vec::new()) };
-        let key = link.key;
+        let (key, peer) = (link.key, link.peer.clone());
         let host = host_of(&link.address).to_owned();
         let replaced = self.active.get(&key).copied().filter(|old| *old != id);
         if let Some(old) = replaced {
@@ -155,6 +159,7 @@ impl Links {
             }
         }
         self.active.insert(key, id);
+        self.active_peers.insert(peer, id);
         let mut older: Vec<(Time, LinkId)> = self
             .all
             .iter()
@@ -215,6 +220,7 @@ impl Links {
             active: self.is_active(id),
             rigmesh: link.dialogue.is_rigmesh(),
             since: link.since,
+            clock_skew_ms: link.dialogue.clock_skew_ms(),
             dropped: link.dialogue.dropped() + link.limits.dropped(),
             note: self.is_banned(&link.key, now).then(|| COPIED.to_owned()),
         })

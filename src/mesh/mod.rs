@@ -19,7 +19,7 @@ pub(crate) use io::{Answer, CallId, Command, ConnectTo, DialId, Input, JobId, Jo
 pub(crate) use marks::MarksTable;
 
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
-use crate::message::{Disconnect, DisconnectCode, ErrorCode, Message, MessageType, Payload};
+use crate::message::{Announcement, Disconnect, DisconnectCode, ErrorCode, Message, MessageType, Payload};
 use crate::peers::{Admission, Expected, LifecycleOutput, PeerRegistry};
 use crate::session::{Dialogue, DialogueConfig, Expect, Lane, Opening, Verdict};
 use dials::Dials;
@@ -214,12 +214,7 @@ impl Mesh {
         }
         self.links.refresh_timer(id);
         if let Some(peer) = announced {
-            let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-            self.outputs.push_back(Output::Announced { link: id, burst: number(peer.burst), rate_per_s: number(peer.rate) });
-            if let Some(link) = self.links.link(id) {
-                let (burst, rate) = self.config.dialogue.announced_limit;
-                link.limits.set(burst, rate);
-            }
+            self.handle_announced(id, &peer);
         }
         if proven && !self.handle_proven(now, id) {
             return;
@@ -265,11 +260,42 @@ impl Mesh {
         let _ = self.registry.write().handle_ping_result(now, peer, Some(round_trip.as_secs_f64() * 1000.0));
     }
 
+    /// The peer is a RigMesh node: pace by its limits, grant it ours, and pin its signing key
+    /// (secure-session.md §4).
+    fn handle_announced(&mut self, id: LinkId, peer: &Announcement) {
+        let Some(link) = self.links.link(id) else { return };
+        let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let message_bytes_max = usize::try_from(peer.max).unwrap_or(usize::MAX);
+        self.outputs.push_back(Output::Announced { link: id, burst: number(peer.burst), rate_per_s: number(peer.rate), message_bytes_max });
+        let (burst, rate) = self.config.dialogue.announced_limit;
+        link.limits.set(burst, rate);
+        let Some(sign) = peer.bound_sign_key(&link.key).map(|sign| crate::base::base64_encode(&sign)) else { return };
+        let mut registry = self.registry.write();
+        let Some(mut extra) = registry.extra(&link.peer).cloned() else { return };
+        match &extra.sign_key {
+            None => {
+                extra.sign_key = Some(sign);
+                let _ = registry.set_extra(&link.peer, extra);
+            }
+            Some(pinned) if *pinned != sign => {
+                log::warn!(target: "peers", peer = link.peer.as_str(); "shows another signing key than the one pinned; the pinned one stands");
+            }
+            Some(_) => {}
+        }
+    }
+
     /// The one place where a request's permission is looked at (and once more when its job starts).
     fn handle_request(&mut self, now: Now, id: LinkId, message: Message) {
         let Some(link) = self.links.link(id) else { return };
         let key = link.key;
-        let grants = self.registry.read().grants(&key, self.marks.own(now.wall));
+        let (admission, grants) = {
+            let registry = self.registry.read();
+            (registry.admission(&key), registry.grants(&key, self.marks.own(now.wall)))
+        };
+        // In open mode unknown keys may ping, nothing else.
+        if admission != Admission::Listed && !self.config.trust_all {
+            return self.reply(now, id, &message, &worker::error(ErrorCode::UNAUTHORIZED, "not permitted: this key is not on the allowlist and may only ping"));
+        }
         if let Some(grant) = worker::grant_needed(&message)
             && !self.config.trust_all
             && let Err(why) = grants.require(grant)
@@ -287,7 +313,7 @@ impl Mesh {
             return self.reply(now, id, &message, &worker::error(ErrorCode::OPERATION_FAILED, "this node is a controller and runs no miners"));
         }
         let permit = Permit { grant: permit.grant.filter(|_| !self.config.trust_all), ..permit };
-        let marks = (permit.grant.is_some() && self.marks.is_dirty()).then(|| {
+        let marks = (worker::grant_needed(&message).is_some() && self.marks.is_dirty()).then(|| {
             self.marks_due = None;
             self.marks.snapshot(now.wall)
         });

@@ -30,6 +30,6 @@ pub use points::{Metric, Point, PointTree};
 pub use proven::{Expected, ID_PREFIX_MIN};
 pub use quality::{QualityMetrics, QualityWeights, TrustMetrics, nat_score, quality_score, trust_score};
 pub use registry::{
-    PEERS_MAX, PeerRegistry, SCORE_FAILURE_DECREMENT, SCORE_SUCCESS_INCREMENT, SCORE_TIMEOUT_DECREMENT,
+    PEERS_MAX, PeerRegistry, PeerSnapshot, SCORE_FAILURE_DECREMENT, SCORE_SUCCESS_INCREMENT, SCORE_TIMEOUT_DECREMENT,
 };
 pub use texts::{RegistryFiles, RegistryTexts, decode_peers, encode_peers};

@@ -44,6 +44,23 @@ pub struct PeerRegistry {
     selection: OnceLock<Selection>,
     pub(super) lifecycle: Lifecycle,
     pub(super) dirty: bool,
+    waker: Option<Waker>,
+}
+
+/// Called when the registry turns dirty.
+struct Waker(Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Waker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waker")
+    }
+}
+
+/// One entry as it was, to put back when saving failed.
+#[derive(Clone, Debug)]
+pub struct PeerSnapshot {
+    id: String,
+    entry: Option<Entry>,
 }
 
 impl Default for PeerRegistry {
@@ -70,7 +87,14 @@ impl PeerRegistry {
             selection: OnceLock::new(),
             lifecycle: Lifecycle::default(),
             dirty: false,
+            waker: None,
         }
+    }
+
+    /// Has `wake` called whenever there is something new to save ([`PeerRegistry::is_dirty`] turns
+    /// true), by whoever made the change: it must return at once.
+    pub fn set_waker(&mut self, wake: impl Fn() + Send + Sync + 'static) {
+        self.waker = Some(Waker(Box::new(wake)));
     }
 
     /// At most so many peers; entries that made themselves leave first, the longest unseen ahead.
@@ -339,11 +363,11 @@ impl PeerRegistry {
         entry.peer.connected = connected;
         if connected {
             entry.peer.last_seen = now.wall;
-            self.dirty = true;
             // The one thing here that selection looks at.
             if !std::mem::replace(&mut entry.extra.hops_known, true) {
                 self.selection.take();
             }
+            self.touch();
         } else {
             self.lifecycle.handle_disconnected(now.mono, id);
         }
@@ -369,10 +393,10 @@ impl PeerRegistry {
         let (old, new) = (peer.score, clamp_score(peer.score + change));
         peer.score = new;
         peer.last_seen = seen.unwrap_or(peer.last_seen);
-        self.dirty = true;
         if old != new {
             self.selection.take();
         }
+        self.touch();
         Some(new)
     }
 
@@ -510,8 +534,33 @@ impl PeerRegistry {
     }
 
     fn changed(&mut self) {
-        self.dirty = true;
         self.selection.take();
+        self.touch();
+    }
+
+    /// Something is to be saved.
+    pub(super) fn touch(&mut self) {
+        if !std::mem::replace(&mut self.dirty, true)
+            && let Some(Waker(wake)) = &self.waker
+        {
+            wake();
+        }
+    }
+
+    /// What to hand to [`PeerRegistry::restore_peer`] when a change could not be saved.
+    pub fn snapshot_peer(&self, id: &str) -> PeerSnapshot {
+        PeerSnapshot { id: id.to_owned(), entry: self.peers.get(id).cloned() }
+    }
+
+    /// Puts one entry back as it was, or removes it if it was not there.
+    pub fn restore_peer(&mut self, before: PeerSnapshot) {
+        match before.entry {
+            Some(entry) => self.put(entry),
+            None => {
+                self.lifecycle.forget(&before.id);
+                self.take(&before.id);
+            }
+        }
     }
 }
 

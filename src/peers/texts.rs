@@ -97,7 +97,7 @@ impl PeerRegistry {
 
     /// To be called when what was taken could not be saved.
     pub fn mark_dirty(&mut self) {
-        self.dirty = true;
+        self.touch();
     }
 
     /// The texts to save if peers have changed, and forgets that they have.

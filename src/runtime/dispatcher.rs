@@ -343,9 +343,9 @@ impl Dispatcher {
                         Err(e) => log::warn!(target: "mesh", link = link.0, kind = message.kind.as_str(); "not sent: {e}"),
                     }
                 }
-                Output::Announced { link, burst, rate_per_s } => {
+                Output::Announced { link, burst, rate_per_s, message_bytes_max } => {
                     if let Some(conn) = self.conns.get(&link) {
-                        conn.handle_announced(burst, rate_per_s);
+                        conn.handle_announced(burst, rate_per_s, message_bytes_max);
                     }
                 }
                 Output::Proven { link } => {

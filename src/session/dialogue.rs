@@ -147,6 +147,7 @@ pub struct Dialogue {
     limit_answers: Bucket,
     stale_answers: Bucket,
     dropped: u64,
+    clock_skew_ms: Option<i64>,
 }
 
 impl Dialogue {
@@ -171,6 +172,7 @@ impl Dialogue {
             limit_answers: Bucket::new(now, 5, 5),
             stale_answers: Bucket::new(now, 1, 1),
             dropped: 0,
+            clock_skew_ms: None,
             config,
         }
     }
@@ -203,6 +205,11 @@ impl Dialogue {
     /// Messages dropped so far.
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// By how many milliseconds the peer's clock was ahead of ours (negative: behind) at its last pong.
+    pub fn clock_skew_ms(&self) -> Option<i64> {
+        self.clock_skew_ms
     }
 
     /// Notes a request that is about to be sent here, so that its reply is known.
@@ -247,7 +254,7 @@ impl Dialogue {
         if now.mono < self.ping_due() {
             return Ok(None);
         }
-        let rigmesh = (!self.announced).then(|| self.config.announcement.clone());
+        let rigmesh = self.pinged.is_none().then(|| self.config.announcement.clone());
         let payload = Payload::Ping(Ping { sent_at: now.wall.unix_millis(), rigmesh });
         let message = Message::new(now, rng, &self.local_id, &self.peer_id, &payload);
         self.note_sent(now.mono, &message.id, false, true);
@@ -379,8 +386,12 @@ impl Dialogue {
             opening.verdict = Verdict::Reply { request, message };
             return;
         }
-        opening.verdict = Verdict::Pong { round_trip: now.mono.since(sent.at) };
-        if let Ok(Payload::Pong(Pong { rigmesh: Some(announcement), .. })) = message.payload()
+        let round_trip = now.mono.since(sent.at);
+        opening.verdict = Verdict::Pong { round_trip };
+        let Ok(Payload::Pong(pong)) = message.payload() else { return };
+        let halfway = i64::try_from(round_trip.as_millis() / 2).unwrap_or(0);
+        self.clock_skew_ms = Some(pong.received_at.saturating_sub(now.wall.unix_millis()).saturating_add(halfway));
+        if let Some(announcement) = pong.rigmesh
             && !self.announced
         {
             self.announced = true;

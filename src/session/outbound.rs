@@ -59,6 +59,9 @@ pub struct Outbound {
     limits: OutboundLimits,
 }
 
+/// No peer takes less than this (secure-session.md §2).
+const FRAME_BYTES_MIN: usize = 64 * 1024;
+
 /// What sealing adds to a body in the worst case that is checked up front: container, nonce, tag
 /// and the inner JSON. Escaping may add more; [`Outbound::poll_frame`] checks the result.
 const SEAL_OVERHEAD: usize = 160;
@@ -70,8 +73,10 @@ impl Outbound {
         Outbound { key, rng, pacer, lanes: [VecDeque::new(), VecDeque::new()], bytes: 0, limits }
     }
 
-    /// The peer announced its own limits (it is a RigMesh node): pace by nine tenths of them from now on.
-    pub fn handle_announced(&mut self, now: Time, burst: u32, rate_per_s: u32) {
+    /// The peer announced its own limits (it is a RigMesh node): pace by nine tenths of them from now on, and send
+    /// nothing larger than it takes.
+    pub fn handle_announced(&mut self, now: Time, burst: u32, rate_per_s: u32, message_bytes_max: usize) {
+        self.limits.frame_bytes_max = self.limits.frame_bytes_max.min(message_bytes_max.max(FRAME_BYTES_MIN));
         let tenths = |n: u32| (u64::from(n) * 9 / 10).max(1);
         self.pacer = Pacer::Announced(Bucket::new(now, tenths(burst), tenths(rate_per_s)));
     }

@@ -3,4 +3,9 @@
 pub(crate) mod atomic;
 pub(crate) mod lock;
 pub(crate) mod marks;
+pub(crate) mod identity;
+pub(crate) mod identity;
+pub(crate) mod lock;
+pub(crate) mod marks;
 pub(crate) mod paths;
+pub(crate) mod registry;

@@ -95,8 +95,8 @@ impl Conn {
     }
 
     /// The peer announced its limits.
-    pub(crate) fn handle_announced(&self, burst: u32, rate_per_s: u32) {
-        self.out.lock().outbound.handle_announced(self.clock.mono(), burst, rate_per_s);
+    pub(crate) fn handle_announced(&self, burst: u32, rate_per_s: u32, message_bytes_max: usize) {
+        self.out.lock().outbound.handle_announced(self.clock.mono(), burst, rate_per_s, message_bytes_max);
     }
 
     /// The key is proven: the connection no longer counts as half-open.

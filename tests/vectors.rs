@@ -1,0 +1,117 @@
+//! Every vector of the original's own making, checked against the table below.
+//!
+//! The files are read from `tests/vectors/`, or from the folder that `RIGMESH_VECTORS` names: another
+//! set of the same layout and schema must pass unchanged. Every file in that folder and every list in
+//! it must stand in the table, as checked, owed by a later issue, or left out for a reason; a case
+//! whose verdict differs from the original's on purpose stands there with the rule it follows. What
+//! the table does not name fails, and so does a decision that matches no case.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+
+#[path = "vectors/mesh_identity.rs"]
+mod mesh_identity;
+#[path = "vectors/mesh_message.rs"]
+mod mesh_message;
+#[path = "vectors/mesh_smsg.rs"]
+mod mesh_smsg;
+#[path = "vectors/support.rs"]
+mod support;
+
+use support::Decision::{Checked, LeftOut, Owed};
+use support::{Differs, File};
+
+const PROSE: support::Decision = LeftOut("prose about the other lists");
+
+const KEYS_EXACT: &str = "mesh.md §2: key names exact, and id and type required";
+const STRICT_TEXT: &str = "mesh.md §2: invalid UTF-8 and lone surrogates refused";
+const REQUIRED: &str = "mesh.md §2: ids or types that are null or missing refused";
+const OWED_V2: &str = "smsg.md §4: v2 is owed by the bundles issue";
+
+static TABLE: &[File] = &[
+    File {
+        path: "mesh/identity.json",
+        lists: &[
+            ("note", PROSE),
+            ("identities", Checked(mesh_identity::identities)),
+            ("shared", Checked(mesh_identity::shared)),
+            ("challenge", Checked(mesh_identity::challenge)),
+            ("public_key_cases", Checked(mesh_identity::public_key_cases)),
+            ("public_key_cases_private", LeftOut("an input of public_key_cases")),
+            ("load_cases", Checked(mesh_identity::load_cases)),
+            ("no_identity_error", Checked(mesh_identity::no_identity_error)),
+        ],
+        differs: &[
+            Differs {
+                list: "load_cases",
+                case: "id/publicKey in node.json do not match the key",
+                rule: "mesh.md §1: a node.json whose id or publicKey does not belong to the private key is refused",
+            },
+            Differs {
+                list: "load_cases",
+                case: "unknown role",
+                rule: "mesh.md §1: a role is controller, worker or dual (this one's id is wrong, too)",
+            },
+        ],
+    },
+    File {
+        path: "mesh/message.json",
+        lists: &[
+            ("reply_note", Checked(mesh_message::reply)),
+            ("encode", Checked(mesh_message::encode)),
+            ("decode", Checked(mesh_message::decode)),
+            ("payload_parse", Checked(mesh_message::payload_parse)),
+            ("validate_response", Checked(mesh_message::validate)),
+        ],
+        differs: &[
+            Differs { list: "decode", case: "empty object", rule: REQUIRED },
+            Differs { list: "decode", case: "null", rule: REQUIRED },
+            Differs { list: "decode", case: "id null", rule: REQUIRED },
+            Differs { list: "decode", case: "upper-case keys", rule: KEYS_EXACT },
+            Differs {
+                list: "decode",
+                case: "duplicate key (last wins?)",
+                rule: "mesh.md §2: duplicate known keys refused",
+            },
+            Differs { list: "decode", case: "invalid utf-8 in from", rule: STRICT_TEXT },
+            Differs { list: "decode", case: "lone surrogate escape", rule: STRICT_TEXT },
+            Differs {
+                list: "decode",
+                case: "ts offset +24:00",
+                rule: "mesh.md §2: ts as in the vectors except +24:00",
+            },
+            Differs { list: "decode", case: "deep nesting 9999", rule: "mesh.md §2: depth above 32 refused" },
+            Differs { list: "payload_parse", case: "{\"SENTAT\":3}", rule: KEYS_EXACT },
+        ],
+    },
+    File {
+        path: "mesh/smsg.json",
+        lists: &[
+            ("construction", PROSE),
+            ("encrypt", Checked(mesh_smsg::encrypt)),
+            ("decrypt", Checked(mesh_smsg::decrypt)),
+            ("sigil", Checked(mesh_smsg::sigil)),
+            ("encrypt_empty_body_error", Checked(mesh_smsg::empty_body)),
+            ("encrypt_empty_password_error", Checked(mesh_smsg::empty_password)),
+        ],
+        differs: &[
+            Differs { list: "decrypt", case: "v2 zstd", rule: OWED_V2 },
+            Differs { list: "decrypt", case: "v2 gzip", rule: OWED_V2 },
+            Differs { list: "decrypt", case: "v2 none", rule: OWED_V2 },
+            Differs { list: "decrypt", case: "v2 attachment negative size", rule: OWED_V2 },
+        ],
+    },
+    // Owed as a whole.
+    File { path: "mesh/bundle.json", lists: &[("*", Owed("the bundles issue"))], differs: &[] },
+    File { path: "mesh/ueps.json", lists: &[("*", Owed("the UEPS issue"))], differs: &[] },
+    File { path: "mesh/levin.json", lists: &[("*", Owed("the Levin issue"))], differs: &[] },
+    File { path: "formats/*", lists: &[("*", Owed("the formats issue"))], differs: &[] },
+    File { path: "dht/*", lists: &[("*", Owed("the DHT issue"))], differs: &[] },
+];
+
+#[test]
+fn every_vector_is_decided_and_every_decision_holds() {
+    let report = support::run(TABLE);
+    println!("{} cases run", report.cases);
+    assert!(report.faults.is_empty(), "{} faults\n{}", report.faults.len(), report.faults.join("\n"));
+    assert!(report.cases > 0);
+}
