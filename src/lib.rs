@@ -14,7 +14,10 @@ pub mod peers;
 mod runtime;
 pub mod session;
 
+pub use node::control;
 pub use node::{Config, Controller, Node, NodeBuilder, Sweep, Transport};
 pub use mesh::LinkInfo;
+pub use runtime::files::paths::Paths;
+pub use runtime::log_sink::init_log;
 pub use runtime::net::tls::TlsPair;
 pub use runtime::files::identity::{IdentityFiles, NodeManager};

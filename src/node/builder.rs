@@ -221,7 +221,7 @@ impl NodeBuilder {
             next_call: AtomicU64::new(1),
         });
         // From here on a failure drops the node, which stops what was started.
-        let node = Node { shared, opener: opener.clone(), threads: threads.clone(), listener, dispatcher: Some(dispatcher), _lock: Some(lock) };
+        let node = Node { shared, opener: opener.clone(), threads: threads.clone(), listener, dispatcher: Some(dispatcher), control_server: Mutex::default(), _lock: Some(lock) };
         for uplink in &uplinks {
             node.add_uplink(uplink)?;
         }

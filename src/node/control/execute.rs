@@ -356,7 +356,8 @@ impl Executor<'_> {
                     latency_ms: latency_ms.or(Some(millis(round_trip))),
                     note: link.and_then(|l| l.note.clone()),
                 };
-                Ok(peer_status(view, &stats, clock_ahead_ms(&message, round_trip, now_ms)))
+                let ahead = link.and_then(|l| l.clock_skew_ms);
+                Ok(peer_status(view, &stats, ahead.unwrap_or_else(|| clock_ahead_ms(&message, round_trip, now_ms))))
             });
             match outcome {
                 Ok(more) => tally.add(&about, Ok(more)),

@@ -7,8 +7,10 @@
 mod execute;
 mod rows;
 mod select;
+mod socket;
 
 pub use execute::parse_profile;
+pub use socket::ControlClient;
 
 use crate::base::{Error, Refusal, Result};
 use crate::message::ErrorCode;
