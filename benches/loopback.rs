@@ -19,7 +19,8 @@ struct Pair {
 /// Two nodes that know each other, limiters raised.
 fn pair() -> Pair {
     let many = 100_000_000;
-    let config = Config { burst: many, rate_per_s: many, plain_burst: many, plain_rate_per_s: many, ..Config::default() };
+    let config =
+        Config { burst: many, rate_per_s: many, plain_burst: many, plain_rate_per_s: many, ..Config::default() };
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let (handler, received) = crossbeam_channel::unbounded();
     let rig = Node::builder()
@@ -78,8 +79,10 @@ fn throughput(c: &mut Criterion) {
     group.sample_size(10).measurement_time(Duration::from_secs(5));
     for (size, batch) in [(64usize, 4000u64), (1024, 2000), (64 * 1024 - 512, 100)] {
         let mut rng = Rng::from_number(size as u64);
-        let payload =
-            Payload::Other { kind: MessageType::Other("blob".into()), raw: RawPayload::from_value(&"x".repeat(size)).unwrap() };
+        let payload = Payload::Other {
+            kind: MessageType::Other("blob".into()),
+            raw: RawPayload::from_value(&"x".repeat(size)).unwrap(),
+        };
         group.throughput(Throughput::Elements(batch));
         group.bench_function(format!("{size} B"), |b| {
             b.iter_custom(|rounds| {

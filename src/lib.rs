@@ -14,10 +14,12 @@ pub mod peers;
 mod runtime;
 pub mod session;
 
+pub use mesh::LinkInfo;
 pub use node::control;
 pub use node::{Config, Controller, Node, NodeBuilder, Sweep, Transport};
-pub use mesh::LinkInfo;
+pub use runtime::files::identity::{IdentityFiles, NodeManager};
+pub use runtime::files::lock::FolderLock;
 pub use runtime::files::paths::Paths;
+pub use runtime::files::registry::SharedRegistry;
 pub use runtime::log_sink::init_log;
 pub use runtime::net::tls::TlsPair;
-pub use runtime::files::identity::{IdentityFiles, NodeManager};

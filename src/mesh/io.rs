@@ -43,7 +43,13 @@ pub(crate) struct Target {
 #[derive(Debug)]
 pub(crate) enum Input {
     /// A handshake was completed.
-    LinkUp { link: LinkId, established: Box<Established>, address: String, dial: Option<DialId>, limits: Arc<InboundLimits> },
+    LinkUp {
+        link: LinkId,
+        established: Box<Established>,
+        address: String,
+        dial: Option<DialId>,
+        limits: Arc<InboundLimits>,
+    },
     /// A frame opened.
     Message { link: LinkId, message: Message },
     /// The connection is gone.

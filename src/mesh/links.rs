@@ -64,7 +64,16 @@ pub(crate) enum Promotion {
 }
 
 impl Links {
-    pub(crate) fn insert(&mut self, id: LinkId, established: Established, address: String, dial: Option<DialId>, limits: Arc<InboundLimits>, dialogue: Dialogue, now: Now) {
+    pub(crate) fn insert(
+        &mut self,
+        id: LinkId,
+        established: Established,
+        address: String,
+        dial: Option<DialId>,
+        limits: Arc<InboundLimits>,
+        dialogue: Dialogue,
+        now: Now,
+    ) {
         let link = Link {
             key: established.key,
             peer: established.id.to_string(),

@@ -26,7 +26,12 @@ impl MarksTable {
     /// Reads the file's text; a text that cannot be read is an error, because guessing would let old
     /// commands in again.
     pub(crate) fn decode(text: &str) -> Result<MarksTable> {
-        let bad = || Error::Config("the freshness file is corrupt; `rigmesh peers reset-clock` starts it anew and forgives every clock".to_owned());
+        let bad = || {
+            Error::Config(
+                "the freshness file is corrupt; `rigmesh peers reset-clock` starts it anew and forgives every clock"
+                    .to_owned(),
+            )
+        };
         crate::base::check_json("freshness file", text.as_bytes())?;
         let value: serde_json::Value = serde_json::from_str(text).map_err(|_| bad())?;
         let mut table = MarksTable::default();
@@ -54,7 +59,12 @@ impl MarksTable {
     /// The marks of a key, made when there are none. `keep` protects keys from making room.
     pub(crate) fn entry(&mut self, key: &PublicKey, keep: impl Fn(&PublicKey) -> bool) -> &mut Marks {
         if !self.keys.contains_key(key) && self.keys.len() >= KEYS_MAX {
-            let stranger = self.keys.iter().filter(|(k, _)| !keep(k)).min_by_key(|(_, m)| m.newest().map(Timestamp::unix_nanos)).map(|(k, _)| *k);
+            let stranger = self
+                .keys
+                .iter()
+                .filter(|(k, _)| !keep(k))
+                .min_by_key(|(_, m)| m.newest().map(Timestamp::unix_nanos))
+                .map(|(k, _)| *k);
             if let Some(stranger) = stranger {
                 self.keys.remove(&stranger);
             }

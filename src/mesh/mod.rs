@@ -15,7 +15,10 @@ mod rpc;
 mod worker;
 
 pub use io::LinkInfo;
-pub(crate) use io::{Answer, CallId, Command, ConnectTo, DialId, Input, JobId, JobResult, LinkId, MarksSnapshot, Output, Permit, Target, Work};
+pub(crate) use io::{
+    Answer, CallId, Command, ConnectTo, DialId, Input, JobId, JobResult, LinkId, MarksSnapshot, Output, Permit, Target,
+    Work,
+};
 pub(crate) use marks::MarksTable;
 
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
@@ -68,7 +71,15 @@ pub(crate) struct Mesh {
 }
 
 impl Mesh {
-    pub(crate) fn new(config: MeshConfig, id: String, name: String, registry: Arc<RwLock<PeerRegistry>>, marks: MarksTable, rng: Rng, now: Now) -> Mesh {
+    pub(crate) fn new(
+        config: MeshConfig,
+        id: String,
+        name: String,
+        registry: Arc<RwLock<PeerRegistry>>,
+        marks: MarksTable,
+        rng: Rng,
+        now: Now,
+    ) -> Mesh {
         Mesh {
             config,
             id,
@@ -94,7 +105,14 @@ impl Mesh {
     /// When [`Mesh::handle_timeout`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let lives = self.registry.read().poll_timeout().filter(|_| !self.stopping);
-        let parts = [self.links.poll_timeout(), self.rpc.poll_timeout(), self.worker.poll_timeout(), self.dials.poll_timeout(), self.marks_due, lives];
+        let parts = [
+            self.links.poll_timeout(),
+            self.rpc.poll_timeout(),
+            self.worker.poll_timeout(),
+            self.dials.poll_timeout(),
+            self.marks_due,
+            lives,
+        ];
         parts.into_iter().flatten().min()
     }
 
@@ -131,7 +149,8 @@ impl Mesh {
                 }
             }
             Command::Disconnect { call, peer, reason, code } => {
-                let links: Vec<LinkId> = self.links.iter().filter(|(_, l)| l.peer == peer && !l.closing).map(|(id, _)| id).collect();
+                let links: Vec<LinkId> =
+                    self.links.iter().filter(|(_, l)| l.peer == peer && !l.closing).map(|(id, _)| id).collect();
                 let result = if links.is_empty() { Err(not_connected(&peer)) } else { Ok(Answer::Done) };
                 for link in links {
                     self.say_goodbye(now, link, &reason, code, &Error::Unreachable(reason.clone()));
@@ -143,7 +162,8 @@ impl Mesh {
                 self.answer(call, result.map(|()| Answer::Done));
             }
             Command::Broadcast { call, payload, except } => {
-                let links: Vec<LinkId> = self.links.actives().filter(|(_, l)| Some(&l.peer) != except.as_ref()).map(|(id, _)| id).collect();
+                let links: Vec<LinkId> =
+                    self.links.actives().filter(|(_, l)| Some(&l.peer) != except.as_ref()).map(|(id, _)| id).collect();
                 for link in &links {
                     self.send_request(now, *link, &payload);
                 }
@@ -207,7 +227,8 @@ impl Mesh {
         let Some(link) = self.links.link_mut(id).filter(|l| !l.closing) else { return };
         let registry = &self.registry;
         let marks = self.marks.entry(&link.key, |key| matches!(registry.read().admission(key), Admission::Listed));
-        let Opening { verdict, proven, marked, announced } = link.dialogue.handle_message(now, own, marks, &mut self.rng, message);
+        let Opening { verdict, proven, marked, announced } =
+            link.dialogue.handle_message(now, own, marks, &mut self.rng, message);
         if marked {
             self.marks.touch();
             self.marks_due.get_or_insert(now.mono + MARKS_EVERY);
@@ -225,7 +246,9 @@ impl Mesh {
     fn carry_out(&mut self, now: Now, id: LinkId, verdict: Verdict) {
         match verdict {
             Verdict::Drop(_) => {}
-            Verdict::Answer(message) => self.outputs.push_back(Output::Send { link: id, lane: Lane::Control, message: *message }),
+            Verdict::Answer(message) => {
+                self.outputs.push_back(Output::Send { link: id, lane: Lane::Control, message: *message })
+            }
             Verdict::Pong { round_trip } => {
                 if let Some(link) = self.links.link(id) {
                     self.note_round_trip(now, &link.peer, round_trip);
@@ -233,7 +256,10 @@ impl Mesh {
             }
             Verdict::Reply { request, message } => self.complete(now, &request, message),
             Verdict::Disconnect { reason, code } => {
-                let why = Error::Unreachable(format!("the peer said goodbye: {} ({code})", crate::base::quote_value(&reason)));
+                let why = Error::Unreachable(format!(
+                    "the peer said goodbye: {} ({code})",
+                    crate::base::quote_value(&reason)
+                ));
                 self.close(now, id, why);
             }
             Verdict::Request(message) => self.handle_request(now, id, message),
@@ -266,7 +292,12 @@ impl Mesh {
         let Some(link) = self.links.link(id) else { return };
         let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let message_bytes_max = usize::try_from(peer.max).unwrap_or(usize::MAX);
-        self.outputs.push_back(Output::Announced { link: id, burst: number(peer.burst), rate_per_s: number(peer.rate), message_bytes_max });
+        self.outputs.push_back(Output::Announced {
+            link: id,
+            burst: number(peer.burst),
+            rate_per_s: number(peer.rate),
+            message_bytes_max,
+        });
         let (burst, rate) = self.config.dialogue.announced_limit;
         link.limits.set(burst, rate);
         let Some(sign) = peer.bound_sign_key(&link.key).map(|sign| crate::base::base64_encode(&sign)) else { return };
@@ -294,7 +325,15 @@ impl Mesh {
         };
         // In open mode unknown keys may ping, nothing else.
         if admission != Admission::Listed && !self.config.trust_all {
-            return self.reply(now, id, &message, &worker::error(ErrorCode::UNAUTHORIZED, "not permitted: this key is not on the allowlist and may only ping"));
+            return self.reply(
+                now,
+                id,
+                &message,
+                &worker::error(
+                    ErrorCode::UNAUTHORIZED,
+                    "not permitted: this key is not on the allowlist and may only ping",
+                ),
+            );
         }
         if let Some(grant) = worker::grant_needed(&message)
             && !self.config.trust_all
@@ -310,7 +349,12 @@ impl Mesh {
             Asked::Ignore => return self.outputs.push_back(Output::Inbound { peer: message.from.clone(), message }),
         };
         if !self.config.works {
-            return self.reply(now, id, &message, &worker::error(ErrorCode::OPERATION_FAILED, "this node is a controller and runs no miners"));
+            return self.reply(
+                now,
+                id,
+                &message,
+                &worker::error(ErrorCode::OPERATION_FAILED, "this node is a controller and runs no miners"),
+            );
         }
         let permit = Permit { grant: permit.grant.filter(|_| !self.config.trust_all), ..permit };
         let marks = (worker::grant_needed(&message).is_some() && self.marks.is_dirty()).then(|| {
@@ -328,7 +372,8 @@ impl Mesh {
 
     fn handle_job_done(&mut self, now: Now, job: JobId, result: Result<JobResult>) {
         let Some(done) = self.worker.finish(job) else { return };
-        let me = Me { id: &self.id, name: &self.name, started: self.started, frame_bytes_max: self.config.frame_bytes_max };
+        let me =
+            Me { id: &self.id, name: &self.name, started: self.started, frame_bytes_max: self.config.frame_bytes_max };
         let payload = worker::reply_payload(&me, now, &done.request, result);
         self.reply(now, done.link, &done.request, &payload);
     }
@@ -346,11 +391,21 @@ impl Mesh {
         Ok(())
     }
 
-    fn call_over(&mut self, now: Now, call: CallId, link: LinkId, peer: &str, payload: &Payload, deadline: Time) -> Result<()> {
+    fn call_over(
+        &mut self,
+        now: Now,
+        call: CallId,
+        link: LinkId,
+        peer: &str,
+        payload: &Payload,
+        deadline: Time,
+    ) -> Result<()> {
         let key = self.links.link(link).map(|l| l.key).ok_or_else(|| not_connected(peer))?;
         let listed = matches!(self.registry.read().admission(&key), Admission::Listed);
         if !listed && !matches!(payload, Payload::Ping(_)) {
-            return Err(Error::Config(format!("{peer} is not one of your peers yet; add it first: rigmesh peers add ADDRESS --key {key}")));
+            return Err(Error::Config(format!(
+                "{peer} is not one of your peers yet; add it first: rigmesh peers add ADDRESS --key {key}"
+            )));
         }
         let request = self.send_request(now, link, payload).ok_or_else(|| not_connected(peer))?;
         self.rpc.sent(request, Pending { call, link, peer: peer.to_owned(), sent: now.mono, deadline });
@@ -482,7 +537,11 @@ impl Mesh {
     fn handle_access_changed(&mut self, now: Now) {
         let lost: Vec<LinkId> = {
             let registry = self.registry.read();
-            self.links.iter().filter(|(_, l)| matches!(registry.admission(&l.key), Admission::Refused | Admission::Revoked)).map(|(id, _)| id).collect()
+            self.links
+                .iter()
+                .filter(|(_, l)| matches!(registry.admission(&l.key), Admission::Refused | Admission::Revoked))
+                .map(|(id, _)| id)
+                .collect()
         };
         for link in lost {
             self.worker.forget_link(link);

@@ -30,7 +30,13 @@ impl Mesh {
             }
         };
         for old in surplus {
-            self.say_goodbye(now, old, "replaced", DisconnectCode::GOING_AWAY, &Error::Unreachable("replaced by newer connections".to_owned()));
+            self.say_goodbye(
+                now,
+                old,
+                "replaced",
+                DisconnectCode::GOING_AWAY,
+                &Error::Unreachable("replaced by newer connections".to_owned()),
+            );
         }
         if !stranger {
             let mut registry = self.registry.write();

@@ -57,7 +57,9 @@ pub(crate) fn read(message: &Message, key: PublicKey) -> Asked {
     };
     match work {
         Payload::GetStats => Asked::Work(permit(None), Work::Stats),
-        Payload::StartMiner(start) if start.miner_type.is_empty() => Asked::Refuse(ErrorCode::OPERATION_FAILED, "miner type is required".to_owned()),
+        Payload::StartMiner(start) if start.miner_type.is_empty() => {
+            Asked::Refuse(ErrorCode::OPERATION_FAILED, "miner type is required".to_owned())
+        }
         Payload::StartMiner(start) => {
             let config = match (start.config.is_null(), start.config.parse()) {
                 (true, _) => None,
@@ -71,9 +73,14 @@ pub(crate) fn read(message: &Message, key: PublicKey) -> Asked {
         Payload::GetLogs(logs) => {
             let lines = if (1..=LINES_MAX).contains(&logs.lines) { logs.lines } else { LINES_MAX };
             let since_ms = Some(logs.since).filter(|since| *since != 0);
-            Asked::Work(permit(Some(Grants::OBSERVE)), Work::Logs { miner: logs.miner_name, lines: usize::try_from(lines).unwrap_or(0), since_ms })
+            Asked::Work(
+                permit(Some(Grants::OBSERVE)),
+                Work::Logs { miner: logs.miner_name, lines: usize::try_from(lines).unwrap_or(0), since_ms },
+            )
         }
-        Payload::Deploy(_) => Asked::Refuse(ErrorCode::OPERATION_FAILED, "this version of RigMesh takes no deployments".to_owned()),
+        Payload::Deploy(_) => {
+            Asked::Refuse(ErrorCode::OPERATION_FAILED, "this version of RigMesh takes no deployments".to_owned())
+        }
         _ => Asked::Ignore,
     }
 }
@@ -135,7 +142,9 @@ pub(crate) fn reply_payload(me: &Me<'_>, now: Now, request: &Message, result: Re
     let acks = matches!(request.kind, MessageType::StartMiner | MessageType::StopMiner);
     match result {
         Ok(JobResult::Stats(miners)) => Payload::Stats(stats(me, now, &miners)),
-        Ok(JobResult::Started { name } | JobResult::Stopped { name }) => Payload::MinerAck(MinerAck { success: true, miner_name: name, error: String::new() }),
+        Ok(JobResult::Started { name } | JobResult::Stopped { name }) => {
+            Payload::MinerAck(MinerAck { success: true, miner_name: name, error: String::new() })
+        }
         Ok(JobResult::Logs(slice)) => {
             let (lines, cut) = newest_that_fit(slice.lines, me.frame_bytes_max.saturating_sub(ENVELOPE_BYTES));
             let name = match request.payload() {
@@ -144,8 +153,12 @@ pub(crate) fn reply_payload(me: &Me<'_>, now: Now, request: &Message, result: Re
             };
             Payload::Logs(Logs { miner_name: name, lines: Some(lines), has_more: slice.has_more || cut })
         }
-        Err(Error::Rejected(Refusal::Permission(grant))) => error(ErrorCode::UNAUTHORIZED, &Refusal::Permission(grant).to_string()),
-        Err(e) if acks => Payload::MinerAck(MinerAck { success: false, miner_name: String::new(), error: e.to_string() }),
+        Err(Error::Rejected(Refusal::Permission(grant))) => {
+            error(ErrorCode::UNAUTHORIZED, &Refusal::Permission(grant).to_string())
+        }
+        Err(e) if acks => {
+            Payload::MinerAck(MinerAck { success: false, miner_name: String::new(), error: e.to_string() })
+        }
         Err(e @ Error::NotFound(_)) => error(ErrorCode::NOT_FOUND, &e.to_string()),
         Err(e @ Error::TimedOut(_)) => error(ErrorCode::TIMEOUT, &e.to_string()),
         Err(e) => error(ErrorCode::OPERATION_FAILED, &e.to_string()),

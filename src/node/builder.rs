@@ -9,7 +9,7 @@ use crate::miners::{MinerManager, ProfileManager};
 use crate::peers::PeerAuthMode;
 use crate::runtime::clock::{Clock, system_rng};
 use crate::runtime::dispatcher::{Dispatcher, queues};
-use crate::runtime::files::identity::NodeManager;
+use crate::runtime::files::identity::IdentityFiles;
 use crate::runtime::files::lock::FolderLock;
 use crate::runtime::files::marks::MarksFile;
 use crate::runtime::files::paths::Paths;
@@ -139,7 +139,9 @@ impl NodeBuilder {
             None => Paths::xdg()?,
         };
         let lock = FolderLock::take(&paths)?;
-        let identity = Arc::new(NodeManager::at(&paths).load_or_create(self.name.as_deref(), self.role.unwrap_or(Role::Dual))?);
+        let identity = Arc::new(
+            IdentityFiles::from(&paths).load_or_create(self.name.as_deref(), self.role.unwrap_or(Role::Dual))?,
+        );
         let mode = if self.open { PeerAuthMode::Open } else { PeerAuthMode::Allowlist };
         let (registry, warnings) = SharedRegistry::load(&paths.peers, mode)?;
         for warning in warnings {
@@ -178,7 +180,15 @@ impl NodeBuilder {
             trust_all: self.trust_all,
         };
         let info = identity.info();
-        let mesh = Mesh::new(mesh_config, info.id.clone(), info.name.clone(), registry.inner().clone(), marks, rng, clock.now());
+        let mesh = Mesh::new(
+            mesh_config,
+            info.id.clone(),
+            info.name.clone(),
+            registry.inner().clone(),
+            marks,
+            rng,
+            clock.now(),
+        );
         let hands = Hands {
             miners: self.miners.clone(),
             profiles: self.profiles.clone(),
@@ -221,7 +231,15 @@ impl NodeBuilder {
             next_call: AtomicU64::new(1),
         });
         // From here on a failure drops the node, which stops what was started.
-        let node = Node { shared, opener: opener.clone(), threads: threads.clone(), listener, dispatcher: Some(dispatcher), control_server: Mutex::default(), _lock: Some(lock) };
+        let node = Node {
+            shared,
+            opener: opener.clone(),
+            threads: threads.clone(),
+            listener,
+            dispatcher: Some(dispatcher),
+            control_server: Mutex::default(),
+            _lock: Some(lock),
+        };
         for uplink in &uplinks {
             node.add_uplink(uplink)?;
         }

@@ -5,7 +5,8 @@ use super::{Shared, unexpected};
 use crate::base::{Error, Result};
 use crate::mesh::{Answer, CallId, Command, ConnectTo};
 use crate::message::{
-    DisconnectCode, GetLogs, Logs, Message, MessageType, MinerAck, Payload, Ping, RawPayload, StartMiner, Stats, StopMiner, parse_response,
+    DisconnectCode, GetLogs, Logs, Message, MessageType, MinerAck, Payload, Ping, RawPayload, StartMiner, Stats,
+    StopMiner, parse_response,
 };
 use crossbeam_channel::bounded;
 use serde::de::DeserializeOwned;
@@ -42,7 +43,13 @@ impl Controller {
     ///
     /// # Errors
     /// As [`Controller::stats`], within 30 s; [`Error::Failed`] with the rig's words when the miner does not start.
-    pub fn start_miner(&self, rig: &str, miner_type: &str, profile_id: Option<&str>, config: Option<&serde_json::Value>) -> Result<String> {
+    pub fn start_miner(
+        &self,
+        rig: &str,
+        miner_type: &str,
+        profile_id: Option<&str>,
+        config: Option<&serde_json::Value>,
+    ) -> Result<String> {
         self.ack(rig, start_payload(miner_type, profile_id, config)?)
     }
 
@@ -85,7 +92,8 @@ impl Controller {
     /// # Errors
     /// [`Error::Unreachable`] when there is none.
     pub fn disconnect(&self, peer: &str) -> Result<()> {
-        let (peer, reason, code) = (peer.to_owned(), "disconnected by the controller".to_owned(), DisconnectCode::NORMAL);
+        let (peer, reason, code) =
+            (peer.to_owned(), "disconnected by the controller".to_owned(), DisconnectCode::NORMAL);
         self.shared.ask(QUERY, 0, |call| Command::Disconnect { call, peer, reason, code }).map(drop)
     }
 
@@ -103,11 +111,27 @@ impl Controller {
     /// Round trips to many peers at once.
     pub fn sweep_ping(&self, peers: &[String], deadline: Duration) -> Sweep<Duration> {
         let answers = self.fan_out(peers, &self.ping_payload(), deadline);
-        answers.into_iter().map(|(peer, answer)| (peer, answer.and_then(|(m, rtt)| crate::message::validate_response(Some(&m), &MessageType::Pong).map(|()| rtt)))).collect()
+        answers
+            .into_iter()
+            .map(|(peer, answer)| {
+                (
+                    peer,
+                    answer.and_then(|(m, rtt)| {
+                        crate::message::validate_response(Some(&m), &MessageType::Pong).map(|()| rtt)
+                    }),
+                )
+            })
+            .collect()
     }
 
     /// Starts a miner on many rigs at once.
-    pub fn sweep_start(&self, rigs: &[String], miner_type: &str, profile_id: Option<&str>, config: Option<&serde_json::Value>) -> Result<Sweep<String>> {
+    pub fn sweep_start(
+        &self,
+        rigs: &[String],
+        miner_type: &str,
+        profile_id: Option<&str>,
+        config: Option<&serde_json::Value>,
+    ) -> Result<Sweep<String>> {
         Ok(self.sweep_ack(rigs, &start_payload(miner_type, profile_id, config)?))
     }
 
@@ -137,7 +161,13 @@ impl Controller {
         Payload::Ping(Ping { sent_at: self.shared.clock.now().wall.unix_millis(), rigmesh: None })
     }
 
-    fn call<T: DeserializeOwned>(&self, rig: &str, payload: Payload, timeout: Duration, expected: &MessageType) -> Result<T> {
+    fn call<T: DeserializeOwned>(
+        &self,
+        rig: &str,
+        payload: Payload,
+        timeout: Duration,
+        expected: &MessageType,
+    ) -> Result<T> {
         let (message, _) = self.exchange(rig, payload, timeout)?;
         parse_response(Some(&message), expected)
     }
@@ -152,9 +182,18 @@ impl Controller {
         acks.into_iter().map(|(rig, ack)| (rig, ack.and_then(accepted))).collect()
     }
 
-    fn sweep<T: DeserializeOwned>(&self, rigs: &[String], payload: &Payload, deadline: Duration, expected: &MessageType) -> Sweep<T> {
+    fn sweep<T: DeserializeOwned>(
+        &self,
+        rigs: &[String],
+        payload: &Payload,
+        deadline: Duration,
+        expected: &MessageType,
+    ) -> Sweep<T> {
         let answers = self.fan_out(rigs, payload, deadline);
-        answers.into_iter().map(|(rig, answer)| (rig, answer.and_then(|(m, _)| parse_response(Some(&m), expected)))).collect()
+        answers
+            .into_iter()
+            .map(|(rig, answer)| (rig, answer.and_then(|(m, _)| parse_response(Some(&m), expected))))
+            .collect()
     }
 
     /// All calls are under way at once; each has the whole deadline.
@@ -176,7 +215,8 @@ impl Controller {
         let mut failed = Vec::new();
         for (i, rig) in rigs.iter().enumerate() {
             loop {
-                let command = |call| Command::Call { call, peer: rig.clone(), payload: payload.clone(), timeout: deadline };
+                let command =
+                    |call| Command::Call { call, peer: rig.clone(), payload: payload.clone(), timeout: deadline };
                 match self.shared.begin(reply.clone(), COMMAND_BYTES, command) {
                     Ok(call) => drop(calls.insert(call, i)),
                     // The queue is shorter than the fleet: the dispatcher is at it.
@@ -206,7 +246,11 @@ impl Controller {
 
 fn start_payload(miner_type: &str, profile_id: Option<&str>, config: Option<&serde_json::Value>) -> Result<Payload> {
     let config = config.map_or(Ok(RawPayload::NULL), RawPayload::from_value)?;
-    Ok(Payload::StartMiner(StartMiner { miner_type: miner_type.to_owned(), profile_id: profile_id.unwrap_or_default().to_owned(), config }))
+    Ok(Payload::StartMiner(StartMiner {
+        miner_type: miner_type.to_owned(),
+        profile_id: profile_id.unwrap_or_default().to_owned(),
+        config,
+    }))
 }
 
 fn logs_payload(miner: &str, lines: i64, since_ms: Option<i64>) -> Payload {

@@ -193,14 +193,24 @@ impl Drop for Node {
 
 impl Shared {
     /// Sends a command and waits for its answer. `timeout` is the deadline the command itself carries.
-    pub(crate) fn ask(&self, timeout: Duration, bytes: usize, command: impl FnOnce(CallId) -> Command) -> Result<Answer> {
+    pub(crate) fn ask(
+        &self,
+        timeout: Duration,
+        bytes: usize,
+        command: impl FnOnce(CallId) -> Command,
+    ) -> Result<Answer> {
         let (reply, answers) = bounded(1);
         self.begin(reply, bytes, command)?;
         self.wait(&answers, timeout)
     }
 
     /// Sends a command whose answer goes to `reply`.
-    pub(crate) fn begin(&self, reply: Sender<Reply>, bytes: usize, command: impl FnOnce(CallId) -> Command) -> Result<CallId> {
+    pub(crate) fn begin(
+        &self,
+        reply: Sender<Reply>,
+        bytes: usize,
+        command: impl FnOnce(CallId) -> Command,
+    ) -> Result<CallId> {
         let call = CallId(self.next_call.fetch_add(1, Ordering::Relaxed));
         self.control.send(command(call), Some((call, reply)), bytes)?;
         Ok(call)
@@ -222,7 +232,9 @@ impl Shared {
         }
         match answers.recv_timeout(timeout + GRACE) {
             Ok((_, result)) => result,
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => Err(Error::TimedOut("no answer from the dispatcher".to_owned())),
+            Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
+                Err(Error::TimedOut("no answer from the dispatcher".to_owned()))
+            }
             Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Err(Error::ShuttingDown),
         }
     }

@@ -242,7 +242,12 @@ impl Dispatcher {
     }
 
     fn park(&mut self) {
-        let next = [self.mesh.poll_timeout(), self.paced.values().min().copied(), self.lingering.iter().map(|(at, _)| *at).min(), self.ending];
+        let next = [
+            self.mesh.poll_timeout(),
+            self.paced.values().min().copied(),
+            self.lingering.iter().map(|(at, _)| *at).min(),
+            self.ending,
+        ];
         let timer = match next.into_iter().flatten().min() {
             Some(at) => crossbeam_channel::at(self.clock.instant(at)),
             None => crossbeam_channel::never(),
@@ -340,7 +345,9 @@ impl Dispatcher {
                     message.encode_into(&mut body);
                     match conn.send(lane, body) {
                         Ok(()) => drop(self.dirty.insert(link)),
-                        Err(e) => log::warn!(target: "mesh", link = link.0, kind = message.kind.as_str(); "not sent: {e}"),
+                        Err(e) => {
+                            log::warn!(target: "mesh", link = link.0, kind = message.kind.as_str(); "not sent: {e}")
+                        }
                     }
                 }
                 Output::Announced { link, burst, rate_per_s, message_bytes_max } => {

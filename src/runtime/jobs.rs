@@ -44,7 +44,8 @@ pub(crate) struct Jobs {
 impl Jobs {
     pub(crate) fn start_threads(hands: Hands, threads: Arc<Threads>) -> Result<Jobs> {
         let (tasks, queue) = bounded(QUEUE);
-        let mut jobs = Jobs { tasks: Some(tasks), queue, hands: Arc::new(hands), threads, spawned: 0, running: Arc::default() };
+        let mut jobs =
+            Jobs { tasks: Some(tasks), queue, hands: Arc::new(hands), threads, spawned: 0, running: Arc::default() };
         for _ in 0..THREADS_MIN {
             jobs.spawn()?;
         }
@@ -108,12 +109,13 @@ impl Jobs {
 impl Hands {
     fn work(&self, permit: &Permit, marks: Option<&MarksSnapshot>, work: Work) -> Result<JobResult> {
         // Asked again: the key may have been revoked while the job waited.
-        if let Some(grant) = permit.grant
-        {
+        if let Some(grant) = permit.grant {
             self.registry.read().grants(&permit.key, super::clock::wall()).require(grant)?;
         }
         if let Some(marks) = marks {
-            (self.save_marks)(marks).map_err(|e| Error::Failed(format!("the command was not carried out, because it could not be recorded: {e}")))?;
+            (self.save_marks)(marks).map_err(|e| {
+                Error::Failed(format!("the command was not carried out, because it could not be recorded: {e}"))
+            })?;
         }
         let miners = self.miners.as_ref().ok_or_else(|| Error::Failed("miner manager not configured".to_owned()))?;
         match work {
@@ -132,7 +134,9 @@ impl Hands {
                 miners.stop_miner(&miner)?;
                 Ok(JobResult::Stopped { name: miner })
             }
-            Work::Logs { miner, lines, since_ms } => Ok(JobResult::Logs(miners.miner(&miner)?.console_history(lines, since_ms))),
+            Work::Logs { miner, lines, since_ms } => {
+                Ok(JobResult::Logs(miners.miner(&miner)?.console_history(lines, since_ms)))
+            }
         }
     }
 

@@ -18,7 +18,11 @@ pub(crate) struct Threads {
 impl Threads {
     /// Spawns a named thread. Those that ended are joined on the way.
     pub(crate) fn spawn(&self, name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> Result<()> {
-        let handle = Builder::new().name(name.to_owned()).stack_size(stack).spawn(body).map_err(|e| Error::io(format!("cannot start the thread {name}"), &e))?;
+        let handle = Builder::new()
+            .name(name.to_owned())
+            .stack_size(stack)
+            .spawn(body)
+            .map_err(|e| Error::io(format!("cannot start the thread {name}"), &e))?;
         let mut running = self.running.lock();
         running.push(handle);
         // Sweeping when the count is a power of two keeps the cost per spawn constant on average.

@@ -224,14 +224,23 @@ impl Dialogue {
 
     /// Judges a message that opened. `marks` are the key's; `own` is the wall clock to judge by (the larger of
     /// clock, build time and the newest time ever saved).
-    pub fn handle_message(&mut self, now: Now, own: Timestamp, marks: &mut Marks, rng: &mut Rng, message: Message) -> Opening {
-        let mut opening = Opening { verdict: Verdict::Drop(Dropped::Misaddressed), proven: false, marked: false, announced: None };
+    pub fn handle_message(
+        &mut self,
+        now: Now,
+        own: Timestamp,
+        marks: &mut Marks,
+        rng: &mut Rng,
+        message: Message,
+    ) -> Opening {
+        let mut opening =
+            Opening { verdict: Verdict::Drop(Dropped::Misaddressed), proven: false, marked: false, announced: None };
         let awaited = message.reply_to.as_ref().and_then(|id| self.sent.get(id)).copied();
         if !self.is_addressed(&message, awaited) {
             self.dropped += 1;
             return opening;
         }
-        if self.state == State::Unproven && !self.prove(now, own, marks, rng, &message, awaited.is_some(), &mut opening) {
+        if self.state == State::Unproven && !self.prove(now, own, marks, rng, &message, awaited.is_some(), &mut opening)
+        {
             return opening;
         }
         self.heard = now.mono;
@@ -292,7 +301,9 @@ impl Dialogue {
 
     /// Forgets ids that are too old or too many to be answered.
     fn forget_sent(&mut self, now: Time) {
-        while self.sent_order.front().is_some_and(|(at, _)| now.since(*at) >= SENT_TTL) || self.sent_order.len() >= SENT_MAX {
+        while self.sent_order.front().is_some_and(|(at, _)| now.since(*at) >= SENT_TTL)
+            || self.sent_order.len() >= SENT_MAX
+        {
             let Some((at, id)) = self.sent_order.pop_front() else { break };
             if self.sent.get(&id).is_some_and(|sent| sent.at == at) {
                 self.sent.remove(&id);
@@ -302,13 +313,23 @@ impl Dialogue {
 
     /// The peer speaks for itself and to us. An empty `from` is Go's way of answering a broadcast.
     fn is_addressed(&self, message: &Message, awaited: Option<Sent>) -> bool {
-        let from_peer = message.from == self.peer_id || (message.from.is_empty() && awaited.is_some_and(|sent| sent.broadcast));
+        let from_peer =
+            message.from == self.peer_id || (message.from.is_empty() && awaited.is_some_and(|sent| sent.broadcast));
         from_peer && (message.to == self.local_id || message.to.is_empty())
     }
 
     /// Tries to prove the connection by this message; `false` when it is stale and all is said.
     #[allow(clippy::too_many_arguments)] // the one place where everything meets
-    fn prove(&mut self, now: Now, own: Timestamp, marks: &mut Marks, rng: &mut Rng, message: &Message, awaited: bool, opening: &mut Opening) -> bool {
+    fn prove(
+        &mut self,
+        now: Now,
+        own: Timestamp,
+        marks: &mut Marks,
+        rng: &mut Rng,
+        message: &Message,
+        awaited: bool,
+        opening: &mut Opening,
+    ) -> bool {
         let fresh = match (awaited, message.id.is_empty()) {
             (true, _) => Freshness::Fresh,
             // An empty id cannot be remembered, so it cannot prove.
@@ -316,8 +337,10 @@ impl Dialogue {
             (false, false) => marks.check(own, &message.id, message.ts),
         };
         if fresh != Freshness::Fresh {
-            let answer = matches!(class(&message.kind), Class::Query | Class::Command) && self.stale_answers.take(now.mono, 1).is_ok();
-            opening.verdict = if answer { self.refuse_stale(message, fresh, now, rng) } else { Verdict::Drop(Dropped::Stale) };
+            let answer = matches!(class(&message.kind), Class::Query | Class::Command)
+                && self.stale_answers.take(now.mono, 1).is_ok();
+            opening.verdict =
+                if answer { self.refuse_stale(message, fresh, now, rng) } else { Verdict::Drop(Dropped::Stale) };
             self.dropped += u64::from(!answer);
             return false;
         }
@@ -328,7 +351,16 @@ impl Dialogue {
     }
 
     #[allow(clippy::too_many_arguments)] // as above
-    fn judge(&mut self, now: Now, own: Timestamp, marks: &mut Marks, rng: &mut Rng, message: Message, awaited: Option<Sent>, opening: &mut Opening) {
+    fn judge(
+        &mut self,
+        now: Now,
+        own: Timestamp,
+        marks: &mut Marks,
+        rng: &mut Rng,
+        message: Message,
+        awaited: Option<Sent>,
+        opening: &mut Opening,
+    ) {
         let class = class(&message.kind);
         // Replies to our own requests are counted by the request, not by the limit.
         if let (Class::Reply, Some(request)) = (class, message.reply_to.clone()) {
@@ -343,7 +375,8 @@ impl Dialogue {
         if let Err(wait) = limited {
             let asked = matches!(class, Class::Query | Class::Command);
             opening.verdict = if asked && self.limit_answers.take(now.mono, 1).is_ok() {
-                let why = Refusal::RateLimit { retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1) };
+                let why =
+                    Refusal::RateLimit { retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1) };
                 self.answer_error(&message, now, rng, ErrorCode::OPERATION_FAILED, &why.to_string())
             } else {
                 Verdict::Drop(Dropped::RateLimited)
@@ -376,7 +409,14 @@ impl Dialogue {
         };
     }
 
-    fn judge_reply(&mut self, now: Now, message: Message, awaited: Option<Sent>, request: String, opening: &mut Opening) {
+    fn judge_reply(
+        &mut self,
+        now: Now,
+        message: Message,
+        awaited: Option<Sent>,
+        request: String,
+        opening: &mut Opening,
+    ) {
         let Some(sent) = awaited else {
             opening.verdict = Verdict::Drop(Dropped::Unasked);
             return;
@@ -425,7 +465,10 @@ impl Dialogue {
         let text = match why {
             _ if message.id.is_empty() => "the message has no id".to_owned(),
             Freshness::TooOld { floor } => {
-                format!("not fresh: its time {} is not after {floor}; the sender's clock may have fallen back", message.ts)
+                format!(
+                    "not fresh: its time {} is not after {floor}; the sender's clock may have fallen back",
+                    message.ts
+                )
             }
             _ => "not fresh: this message was accepted before".to_owned(),
         };
@@ -462,7 +505,9 @@ fn class(kind: &MessageType) -> Class {
         | MessageType::Logs
         | MessageType::DeployAck
         | MessageType::Error => Class::Reply,
-        MessageType::StartMiner | MessageType::StopMiner | MessageType::Deploy | MessageType::Other(_) => Class::Command,
+        MessageType::StartMiner | MessageType::StopMiner | MessageType::Deploy | MessageType::Other(_) => {
+            Class::Command
+        }
         MessageType::Handshake | MessageType::HandshakeAck | MessageType::Disconnect => Class::Silent,
     }
 }

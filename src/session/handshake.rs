@@ -9,9 +9,12 @@
 use super::Challenges;
 use crate::base::{Error, Now, Refusal, Result, Rng};
 use crate::formats::smsg::LinkKey;
-use crate::identity::{CHALLENGE_BYTES, Identity, NodeId, NodeIdentity, PublicKey, SharedSecret, sign_challenge, verify_challenge};
+use crate::identity::{
+    CHALLENGE_BYTES, Identity, NodeId, NodeIdentity, PublicKey, SharedSecret, sign_challenge, verify_challenge,
+};
 use crate::message::{
-    Handshake, HandshakeAck, Message, MessageType, PROTOCOL_VERSION, Payload, SUPPORTED_PROTOCOL_VERSIONS, is_protocol_version_supported,
+    Handshake, HandshakeAck, Message, MessageType, PROTOCOL_VERSION, Payload, SUPPORTED_PROTOCOL_VERSIONS,
+    is_protocol_version_supported,
 };
 use serde::Deserialize;
 
@@ -82,7 +85,13 @@ pub struct Initiator {
 
 impl Initiator {
     /// Begins: the state and the text of the first message.
-    pub fn start(local: &Identity, expect: Expect, now: Now, rng: &mut Rng, challenges: &mut Challenges) -> (Initiator, Vec<u8>) {
+    pub fn start(
+        local: &Identity,
+        expect: Expect,
+        now: Now,
+        rng: &mut Rng,
+        challenges: &mut Challenges,
+    ) -> (Initiator, Vec<u8>) {
         let challenge = challenges.issue(now.mono, rng);
         let payload = Payload::Handshake(Handshake {
             identity: local.info().clone(),
@@ -159,17 +168,27 @@ pub fn respond(
 ) -> Responded {
     let message = match Message::decode(bytes) {
         Ok(message) if message.kind == MessageType::Handshake => message,
-        Ok(message) => return Responded::Close(Error::malformed("handshake", format!("the first message has type {}", message.kind.as_str()))),
+        Ok(message) => {
+            return Responded::Close(Error::malformed(
+                "handshake",
+                format!("the first message has type {}", message.kind.as_str()),
+            ));
+        }
         Err(e) => return Responded::Close(e),
     };
     let mut ack = |to: &str, accepted: bool, reason: String, response: Vec<u8>| {
-        let payload =
-            Payload::HandshakeAck(HandshakeAck { identity: local.info().clone(), challenge_response: response, accepted, reason });
+        let payload = Payload::HandshakeAck(HandshakeAck {
+            identity: local.info().clone(),
+            challenge_response: response,
+            accepted,
+            reason,
+        });
         let mut text = Vec::new();
         Message::new(now, rng, &local.id().to_string(), to, &payload).encode_into(&mut text);
         text
     };
-    let mut reject = |to: &str, reason: String| Responded::Reject { ack: ack(to, false, reason.clone(), Vec::new()), reason };
+    let mut reject =
+        |to: &str, reason: String| Responded::Reject { ack: ack(to, false, reason.clone(), Vec::new()), reason };
 
     let version = match message.parse::<Option<Version>>() {
         Ok(v) => v.unwrap_or_default().version,

@@ -22,7 +22,11 @@ pub struct InboundLimits {
 impl InboundLimits {
     /// Messages: `burst` at once and `rate_per_s` a second.
     pub fn new(burst: u32, rate_per_s: u32) -> Arc<InboundLimits> {
-        Arc::new(InboundLimits { burst: AtomicU32::new(burst), rate_per_s: AtomicU32::new(rate_per_s), dropped: AtomicU64::new(0) })
+        Arc::new(InboundLimits {
+            burst: AtomicU32::new(burst),
+            rate_per_s: AtomicU32::new(rate_per_s),
+            dropped: AtomicU64::new(0),
+        })
     }
 
     /// Raises or lowers the limit.
@@ -80,7 +84,11 @@ impl Inbound {
             message_bytes_max,
             frames: Bucket::new(now, numbers.0 * BEFORE_OPENING, numbers.1 * BEFORE_OPENING),
             // Never stricter than 1.0, which counts messages and lets each have the full size.
-            bytes: Bucket::new(now, numbers.0.saturating_mul(message_bytes_max), numbers.1.saturating_mul(message_bytes_max)),
+            bytes: Bucket::new(
+                now,
+                numbers.0.saturating_mul(message_bytes_max),
+                numbers.1.saturating_mul(message_bytes_max),
+            ),
             body: Vec::new(),
         }
     }
@@ -103,7 +111,9 @@ impl Inbound {
     fn open(&mut self, now: Time, frame: &mut [u8]) -> Result<Message, Error> {
         self.follow_limits(now);
         let wait = self.frames.take(now, 1).and_then(|()| self.bytes.take(now, frame.len() as u64));
-        wait.map_err(|d| crate::base::Refusal::RateLimit { retry_after_ms: u64::try_from(d.as_millis()).unwrap_or(u64::MAX) })?;
+        wait.map_err(|d| crate::base::Refusal::RateLimit {
+            retry_after_ms: u64::try_from(d.as_millis()).unwrap_or(u64::MAX),
+        })?;
         open_link(&self.key, frame, &mut self.body)?;
         Message::decode(&self.body)
     }
@@ -113,7 +123,11 @@ impl Inbound {
         if numbers != self.numbers {
             self.numbers = numbers;
             self.frames.set(now, numbers.0 * BEFORE_OPENING, numbers.1 * BEFORE_OPENING);
-            self.bytes.set(now, numbers.0.saturating_mul(self.message_bytes_max), numbers.1.saturating_mul(self.message_bytes_max));
+            self.bytes.set(
+                now,
+                numbers.0.saturating_mul(self.message_bytes_max),
+                numbers.1.saturating_mul(self.message_bytes_max),
+            );
         }
     }
 }

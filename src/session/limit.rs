@@ -92,7 +92,8 @@ impl Bucket {
     fn refill(&mut self, now: Time) {
         let elapsed = now.as_micros().saturating_sub(self.last.as_micros());
         self.last = now;
-        self.level = self.level.saturating_add(elapsed.saturating_mul(self.rate_per_s)).min(self.burst.saturating_mul(MICRO));
+        self.level =
+            self.level.saturating_add(elapsed.saturating_mul(self.rate_per_s)).min(self.burst.saturating_mul(MICRO));
     }
 }
 

@@ -89,7 +89,10 @@ impl Outbound {
     /// Queues a plain message. `Busy` when the queue is full, `Malformed` when it can never fit.
     pub fn handle_send(&mut self, lane: Lane, body: Vec<u8>) -> Result<()> {
         if body.len() + SEAL_OVERHEAD > self.limits.frame_bytes_max {
-            return Err(Error::malformed("message", format!("{} bytes do not fit into one frame of {}", body.len(), self.limits.frame_bytes_max)));
+            return Err(Error::malformed(
+                "message",
+                format!("{} bytes do not fit into one frame of {}", body.len(), self.limits.frame_bytes_max),
+            ));
         }
         let waiting = self.lanes.iter().map(VecDeque::len).sum::<usize>();
         if waiting >= self.limits.messages_max || self.bytes + body.len() > self.limits.bytes_max {
@@ -124,7 +127,10 @@ impl Outbound {
         if out.len() - start > self.limits.frame_bytes_max {
             let size = out.len() - start;
             out.truncate(start);
-            return Err(Error::malformed("message", format!("{size} sealed bytes do not fit into one frame of {}", self.limits.frame_bytes_max)));
+            return Err(Error::malformed(
+                "message",
+                format!("{size} sealed bytes do not fit into one frame of {}", self.limits.frame_bytes_max),
+            ));
         }
         Ok(true)
     }

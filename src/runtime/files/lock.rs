@@ -22,7 +22,14 @@ impl FolderLock {
         atomic::create_folder(&paths.data)?;
         let path = paths.lock();
         let io = |e: &std::io::Error| Error::io(format!("cannot lock {}", path.display()), e);
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(|e| io(&e))?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| io(&e))?;
         match file.try_lock() {
             Ok(()) => {
                 file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(|e| io(&e))?;
@@ -31,8 +38,14 @@ impl FolderLock {
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
                 let _ = file.take(16).read_to_string(&mut pid);
-                let who = pid.trim().parse::<u32>().map_or_else(|_| "another process".to_owned(), |pid| format!("process {pid}"));
-                Err(Error::Config(format!("the folder {} is in use by {who}; stop it, or use another --data-dir", paths.data.display())))
+                let who = pid
+                    .trim()
+                    .parse::<u32>()
+                    .map_or_else(|_| "another process".to_owned(), |pid| format!("process {pid}"));
+                Err(Error::Config(format!(
+                    "the folder {} is in use by {who}; stop it, or use another --data-dir",
+                    paths.data.display()
+                )))
             }
             Err(TryLockError::Error(e)) => Err(io(&e)),
         }

@@ -1,9 +1,6 @@
 //! Files: written so that a crash leaves the old or the new content, never half of either.
 
 pub(crate) mod atomic;
-pub(crate) mod lock;
-pub(crate) mod marks;
-pub(crate) mod identity;
 pub(crate) mod identity;
 pub(crate) mod lock;
 pub(crate) mod marks;

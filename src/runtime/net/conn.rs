@@ -67,7 +67,17 @@ enum State {
 }
 
 impl Conn {
-    pub(crate) fn new(id: LinkId, socket: Arc<TcpStream>, tls: Option<Tls>, client: bool, clock: Clock, threads: Arc<Threads>, pass: Pass, outbound: Outbound, masks: Rng) -> Arc<Conn> {
+    pub(crate) fn new(
+        id: LinkId,
+        socket: Arc<TcpStream>,
+        tls: Option<Tls>,
+        client: bool,
+        clock: Clock,
+        threads: Arc<Threads>,
+        pass: Pass,
+        outbound: Outbound,
+        masks: Rng,
+    ) -> Arc<Conn> {
         let _ = socket.set_write_timeout(Some(WRITE_DEADLINE));
         let out = Out { outbound, masks, wire: Vec::new(), control: None, writer: false, state: State::Open };
         Arc::new(Conn { id, socket, tls, client, clock, threads, pass, out: Mutex::new(out), work: Condvar::new() })
@@ -156,7 +166,9 @@ impl Conn {
                 }
                 break;
             }
-            match socket2::SockRef::from(&*self.socket).send_with_flags(&out.wire, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) {
+            match socket2::SockRef::from(&*self.socket)
+                .send_with_flags(&out.wire, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+            {
                 Ok(n) if n == out.wire.len() => keep_small(&mut out.wire),
                 Ok(n) => drop(out.wire.drain(..n)),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
@@ -236,7 +248,8 @@ impl Conn {
             tls.lock().send_close_notify();
         }
         self.put(out, &[]);
-        let _ = socket2::SockRef::from(&*self.socket).send_with_flags(&out.wire, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        let _ =
+            socket2::SockRef::from(&*self.socket).send_with_flags(&out.wire, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
         out.wire = Vec::new();
         out.state = State::Closed;
         let _ = self.socket.shutdown(Shutdown::Write);

@@ -78,7 +78,9 @@ impl Gate {
         let mut state = self.state.lock();
         let unproven = state.entries.values().filter(|e| !e.proven).count();
         let here = state.entries.values().filter(|e| !e.proven && e.ip == ip).count();
-        let full = state.entries.len() >= self.limits.connections_max || here >= self.limits.unproven_per_address_max || unproven >= self.limits.unproven_max;
+        let full = state.entries.len() >= self.limits.connections_max
+            || here >= self.limits.unproven_per_address_max
+            || unproven >= self.limits.unproven_max;
         let only_unproven_full = state.entries.len() < self.limits.connections_max && full;
         if only_unproven_full {
             let from_here = here >= self.limits.unproven_per_address_max;
@@ -116,7 +118,14 @@ impl Gate {
         }
     }
 
-    fn place(self: &Arc<Self>, state: &mut State, since: Time, ip: IpAddr, socket: &Arc<TcpStream>, proven: bool) -> Pass {
+    fn place(
+        self: &Arc<Self>,
+        state: &mut State,
+        since: Time,
+        ip: IpAddr,
+        socket: &Arc<TcpStream>,
+        proven: bool,
+    ) -> Pass {
         state.next += 1;
         let id = state.next;
         state.entries.insert(id, Entry { ip, since, proven, socket: socket.clone() });

@@ -23,19 +23,27 @@ impl Listener {
     /// Binds `host:port`; `:port` means every interface, IPv6 and IPv4, or IPv4 alone on a kernel without IPv6.
     pub(crate) fn bind(address: &str) -> Result<Listener> {
         let busy = |e: &io::Error| {
-            let hint = if e.kind() == ErrorKind::AddrInUse { "; another process listens there: choose another --listen address or stop it" } else { "" };
+            let hint = if e.kind() == ErrorKind::AddrInUse {
+                "; another process listens there: choose another --listen address or stop it"
+            } else {
+                ""
+            };
             Error::Io { what: format!("cannot listen on {address}"), kind: e.kind(), detail: format!("{e}{hint}") }
         };
         let socket = match address.strip_prefix(':') {
             Some(port) => {
-                let port: u16 = port.parse().map_err(|_| Error::Config(format!("{address} is no listen address: the port must be a number up to 65535")))?;
+                let port: u16 = port.parse().map_err(|_| {
+                    Error::Config(format!("{address} is no listen address: the port must be a number up to 65535"))
+                })?;
                 bind_one(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)).or_else(|e| match e.kind() {
                     ErrorKind::AddrInUse | ErrorKind::PermissionDenied => Err(e),
                     _ => bind_one(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)),
                 })
             }
             None => {
-                let mut found = address.to_socket_addrs().map_err(|e| Error::Config(format!("{address} is no listen address: {e}")))?;
+                let mut found = address
+                    .to_socket_addrs()
+                    .map_err(|e| Error::Config(format!("{address} is no listen address: {e}")))?;
                 let first = found.next().ok_or_else(|| Error::Config(format!("{address} names no address")))?;
                 bind_one(first)
             }

@@ -15,11 +15,13 @@ use crate::runtime::clock::Clock;
 use crate::runtime::dispatcher::{Event, InboxSender};
 use crate::runtime::threads::{STACK, STACK_HANDSHAKE, Threads};
 use crate::session::handshake::HANDSHAKE_BYTES_MAX;
-use crate::session::{Challenges, Established, Inbound, InboundLimits, Initiator, Outbound, OutboundLimits, Responded, respond};
+use crate::session::{
+    Challenges, Established, Inbound, InboundLimits, Initiator, Outbound, OutboundLimits, Responded, respond,
+};
 use parking_lot::{Mutex, RwLock};
 use rustls::{ClientConnection, Connection, ServerConfig, ServerConnection};
-use std::io::Write as _;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -116,10 +118,17 @@ impl Opener {
         let plain = tls.is_none();
         let mut pipe = Pipe::new(socket.clone(), tls, deadline);
         pipe.shake().map_err(|e| Error::Unreachable(format!("TLS: {e}")))?;
-        let ws = match tungstenite::accept_hdr_with_config(pipe, UpgradeCheck { path: &self.settings.path, full }, Some(ws_config(HANDSHAKE_BYTES_MAX))) {
+        let ws = match tungstenite::accept_hdr_with_config(
+            pipe,
+            UpgradeCheck { path: &self.settings.path, full },
+            Some(ws_config(HANDSHAKE_BYTES_MAX)),
+        ) {
             Ok(ws) => ws,
-            Err(HandshakeError::Failure(e @ (tungstenite::Error::Protocol(_) | tungstenite::Error::HttpFormat(_)))) if plain => {
-                let _ = (&*socket).write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+            Err(HandshakeError::Failure(e @ (tungstenite::Error::Protocol(_) | tungstenite::Error::HttpFormat(_))))
+                if plain =>
+            {
+                let _ =
+                    (&*socket).write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
                 return Err(Error::malformed("upgrade request", e.to_string()));
             }
             Err(e) => return Err(Error::Unreachable(format!("upgrade: {e}"))),
@@ -165,9 +174,11 @@ impl Opener {
         let mut opening = Opening { ws, socket, pass, address: target.address.clone(), dial: Some(dial) };
         opening.ws.get_mut().set_deadline(Instant::now() + self.settings.stage_max);
         let mut rng = self.fork_rng();
-        let (initiator, first) = Initiator::start(&self.identity, target.expect, self.clock.now(), &mut rng, &mut self.challenges.lock());
+        let (initiator, first) =
+            Initiator::start(&self.identity, target.expect, self.clock.now(), &mut rng, &mut self.challenges.lock());
         opening.write(first)?;
-        let ack = opening.read().map_err(|e| Error::Unreachable(format!("{place}: the handshake was not answered: {e}")))?;
+        let ack =
+            opening.read().map_err(|e| Error::Unreachable(format!("{place}: the handshake was not answered: {e}")))?;
         let established = initiator.handle_ack(&self.identity, &ack)?;
         self.establish(opening, established)
     }
@@ -185,7 +196,8 @@ impl Opener {
                 return Err(Error::ShuttingDown);
             }
             // The gate knows the socket before it connects, so that a stop can end the wait.
-            let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP)).map_err(|e| unreachable(&e))?;
+            let socket =
+                Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP)).map_err(|e| unreachable(&e))?;
             let socket: Arc<TcpStream> = Arc::new(socket.into());
             let pass = self.gate.leave(self.clock.mono(), at.ip(), &socket);
             match SockRef::from(&*socket).connect_timeout(&at.into(), self.settings.stage_max) {
@@ -203,7 +215,8 @@ impl Opener {
         let config = tls::client(&self.settings.trust, target.tls_pin)?;
         let host = target.address.rsplit_once(':').map_or(target.address.as_str(), |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = rustls::pki_types::ServerName::try_from(host).map_err(|e| Error::Config(format!("{} is no name for TLS: {e}", target.address)))?;
+        let name = rustls::pki_types::ServerName::try_from(host)
+            .map_err(|e| Error::Config(format!("{} is no name for TLS: {e}", target.address)))?;
         ClientConnection::new(config, name).map_err(|e| tls_error(&e))
     }
 
@@ -215,7 +228,17 @@ impl Opener {
         let outbound = Outbound::new(established.link_key.clone(), self.fork_rng(), self.settings.outbound, now);
         let masks = self.fork_rng();
         let client = dial.is_some();
-        let conn = Conn::new(link, socket, ws.get_ref().tls(), client, self.clock, self.threads.clone(), pass, outbound, masks);
+        let conn = Conn::new(
+            link,
+            socket,
+            ws.get_ref().tls(),
+            client,
+            self.clock,
+            self.threads.clone(),
+            pass,
+            outbound,
+            masks,
+        );
         ws.get_mut().split(conn.clone()).map_err(|e| Error::io("cannot use the socket", &e))?;
         let max = self.settings.message_bytes_max;
         ws.set_config(|c| (c.max_message_size, c.max_frame_size) = (Some(max), Some(max)));
@@ -282,7 +305,9 @@ impl tungstenite::handshake::server::Callback for UpgradeCheck<'_> {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "Too many connections");
         }
         match request.headers().get("origin") {
-            Some(origin) if !origin.to_str().is_ok_and(is_local_origin) => refuse(StatusCode::FORBIDDEN, "origin not allowed"),
+            Some(origin) if !origin.to_str().is_ok_and(is_local_origin) => {
+                refuse(StatusCode::FORBIDDEN, "origin not allowed")
+            }
             _ => Ok(response),
         }
     }
@@ -299,7 +324,12 @@ fn is_local_origin(origin: &str) -> bool {
 }
 
 fn ws_config(max: usize) -> WebSocketConfig {
-    WebSocketConfig::default().read_buffer_size(READ_BUFFER).write_buffer_size(0).max_write_buffer_size(1 << 20).max_message_size(Some(max)).max_frame_size(Some(max))
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(1 << 20)
+        .max_message_size(Some(max))
+        .max_frame_size(Some(max))
 }
 
 fn tls_error(e: &rustls::Error) -> Error {
@@ -320,7 +350,15 @@ mod tests {
         for origin in ["http://localhost:3000", "http://127.0.0.1", "http://[::1]:8080", "https://localhost"] {
             assert!(is_local_origin(origin), "{origin}");
         }
-        for origin in ["null", "", "file://", "http://evil.example", "https://localhost.evil.example", "http://LOCALHOST", "localhost"] {
+        for origin in [
+            "null",
+            "",
+            "file://",
+            "http://evil.example",
+            "https://localhost.evil.example",
+            "http://LOCALHOST",
+            "localhost",
+        ] {
             assert!(!is_local_origin(origin), "{origin}");
         }
     }

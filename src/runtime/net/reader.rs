@@ -99,9 +99,8 @@ impl Reader {
             self.ws.get_mut().discard_input();
         }
         match error {
-            tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) | tungstenite::Error::ConnectionClosed => {
-                Error::Unreachable("the connection was cut".to_owned())
-            }
+            tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)
+            | tungstenite::Error::ConnectionClosed => Error::Unreachable("the connection was cut".to_owned()),
             other => Error::Unreachable(other.to_string()),
         }
     }

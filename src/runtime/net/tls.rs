@@ -51,7 +51,9 @@ pub(crate) fn server(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>> {
 /// The dialling side. A pin replaces every other trust.
 pub(crate) fn client(trust: &TlsTrust, pin: Option<[u8; 32]>) -> Result<Arc<ClientConfig>> {
     let provider = provider();
-    let builder = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(VERSIONS).map_err(|e| Error::Config(e.to_string()))?;
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(VERSIONS)
+        .map_err(|e| Error::Config(e.to_string()))?;
     let mut config = match pin {
         Some(pin) => {
             let verifier = Pinned { pin, algorithms: provider.signature_verification_algorithms };
@@ -70,12 +72,16 @@ fn roots(trust: &TlsTrust) -> Result<RootCertStore> {
             let found = rustls_native_certs::load_native_certs();
             roots.add_parsable_certificates(found.certs);
             if roots.is_empty() {
-                return Err(Error::Config("no system root certificates were found; name a CA file or pin the certificate's fingerprint".to_owned()));
+                return Err(Error::Config(
+                    "no system root certificates were found; name a CA file or pin the certificate's fingerprint"
+                        .to_owned(),
+                ));
             }
         }
         TlsTrust::CaFile(path) => {
-            let certs: Vec<_> =
-                CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|e| Error::Config(format!("cannot use {}: {e}", path.display())))?;
+            let certs: Vec<_> = CertificateDer::pem_file_iter(path)
+                .and_then(Iterator::collect)
+                .map_err(|e| Error::Config(format!("cannot use {}: {e}", path.display())))?;
             roots.add_parsable_certificates(certs);
             if roots.is_empty() {
                 return Err(Error::Config(format!("{} holds no usable certificate", path.display())));
@@ -92,7 +98,8 @@ pub(crate) fn fingerprint(certificate: &[u8]) -> [u8; 32] {
 
 /// The fingerprint of the first certificate of a PEM file.
 pub(crate) fn fingerprint_of_file(cert: &Path) -> Result<[u8; 32]> {
-    let der = CertificateDer::from_pem_file(cert).map_err(|e| Error::Config(format!("cannot use {}: {e}", cert.display())))?;
+    let der = CertificateDer::from_pem_file(cert)
+        .map_err(|e| Error::Config(format!("cannot use {}: {e}", cert.display())))?;
     Ok(fingerprint(&der))
 }
 
@@ -144,7 +151,11 @@ impl ServerCertVerifier for Pinned {
         if subtle::ConstantTimeEq::ct_eq(&shown[..], &self.pin[..]).into() {
             return Ok(ServerCertVerified::assertion());
         }
-        Err(rustls::Error::General(format!("the certificate's fingerprint is {}, pinned is {}", hex::encode(shown), hex::encode(self.pin))))
+        Err(rustls::Error::General(format!(
+            "the certificate's fingerprint is {}, pinned is {}",
+            hex::encode(shown),
+            hex::encode(self.pin)
+        )))
     }
 
     fn verify_tls12_signature(
