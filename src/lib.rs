@@ -23,3 +23,7 @@ pub use runtime::files::paths::Paths;
 pub use runtime::files::registry::SharedRegistry;
 pub use runtime::log_sink::init_log;
 pub use runtime::net::tls::TlsPair;
+pub use runtime::files::profiles::FileProfileManager;
+#[doc(hidden)]
+pub use runtime::hidden;
+pub use runtime::process::{DeclaredCommand, MinerSettings, ProcessMinerManager};

@@ -35,7 +35,7 @@ pub(crate) fn init(globals: &Globals, out: &Out, args: &Init) -> Result<(), Exit
     // The certificate first: without it nothing has happened yet, and it is of no use by itself.
     let fingerprint = if args.tls { Some(certificate(&paths, &address)?) } else { None };
     let name = args.name.clone().unwrap_or_else(host_name);
-    let identity = files.create(&name, role).map_err(|e| Exit::at_start(&e))?;
+    let identity = files.create(&name, role.clone()).map_err(|e| Exit::at_start(&e))?;
     let admit = admit_lines(&identity, &address, fingerprint.as_deref());
     if out.json() {
         let mut row = describe(&identity, &paths);

@@ -150,7 +150,7 @@ impl SignalThread {
         let body = move || {
             let mut stopping = false;
             for signal in signals.forever() {
-                if std::mem::replace(&mut stopping, stopping || signal != SIGHUP) && signal != SIGHUP {
+                if signal != SIGHUP && std::mem::replace(&mut stopping, true) {
                     std::process::exit(i32::from(exit::SIGNAL) + signal);
                 }
                 let _ = sender.send(signal);

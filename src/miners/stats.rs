@@ -37,11 +37,10 @@ impl MinerState {
         use MinerState::*;
         matches!(self, Starting | Running | Hashing | Earning | Paused | Stopping)
     }
-}
 
-impl fmt::Display for MinerState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// The state in one snake_case word, without its data.
+    pub fn word(self) -> &'static str {
+        match self {
             MinerState::Starting => "starting",
             MinerState::Running => "running",
             MinerState::Hashing => "hashing",
@@ -51,7 +50,13 @@ impl fmt::Display for MinerState {
             MinerState::Crashed => "crashed",
             MinerState::Stopping => "stopping",
             MinerState::Stopped => "stopped",
-        })
+        }
+    }
+}
+
+impl fmt::Display for MinerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

@@ -7,5 +7,7 @@ pub(crate) mod files;
 pub(crate) mod jobs;
 pub(crate) mod log_sink;
 pub(crate) mod net;
+pub(crate) mod hasher;
+pub mod hidden;
 pub(crate) mod process;
 pub(crate) mod threads;

@@ -6,3 +6,4 @@ pub(crate) mod lock;
 pub(crate) mod marks;
 pub(crate) mod paths;
 pub(crate) mod registry;
+pub(crate) mod profiles;

@@ -1,0 +1,279 @@
+//! From a checked configuration to a command line: what each miner type runs, with which files.
+
+use crate::base::{Error, Result, Rng};
+use crate::miners::config::SHA256D_INTENSITY_DEFAULT;
+use crate::miners::supervise::Policy;
+use crate::miners::{secrets_of, xmrig};
+use crate::runtime::files::atomic;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What a rig runs miners with. Everything here comes from the rig's own configuration, never from a peer.
+#[derive(Clone, Debug)]
+pub struct MinerSettings {
+    /// The data folder: `desired.json` and `run/` are kept in it.
+    pub data_dir: PathBuf,
+    /// The `rigmesh` binary, for its launcher and the built-in hasher. Default: the running program; a library
+    /// in another program must set it.
+    pub binary: PathBuf,
+    /// The XMRig program. `None`: miners of type `xmrig` are refused.
+    pub xmrig: Option<PathBuf>,
+    /// The programs that miners of type `command` may name.
+    pub commands: BTreeMap<String, DeclaredCommand>,
+    /// Most miners at once. Default 32.
+    pub miners_max: usize,
+    /// Lines of output kept for each miner. Default 1,000.
+    pub log_lines_max: usize,
+    /// Bytes of output kept for each miner. Default 256 KiB.
+    pub log_bytes_max: usize,
+    /// How long a start waits for the miner to fail at once or to answer. Default 500 ms.
+    pub settle: Duration,
+    /// The times of supervision.
+    pub policy: Policy,
+    /// For tests on another architecture: a program and arguments put before the paths of `binary` and `xmrig`.
+    pub wrapper: Vec<String>,
+}
+
+impl MinerSettings {
+    /// The defaults.
+    pub fn new(data_dir: impl Into<PathBuf>) -> MinerSettings {
+        MinerSettings {
+            data_dir: data_dir.into(),
+            binary: std::env::current_exe().unwrap_or_else(|_| "rigmesh".into()),
+            xmrig: None,
+            commands: BTreeMap::new(),
+            miners_max: 32,
+            log_lines_max: 1000,
+            log_bytes_max: 256 * 1024,
+            settle: Duration::from_millis(500),
+            policy: Policy::default(),
+            wrapper: Vec::new(),
+        }
+    }
+
+    pub(super) fn run_folder(&self) -> PathBuf {
+        self.data_dir.join("run")
+    }
+}
+
+/// A program the rig's owner declared. It must stay in the foreground: what it leaves in the background is
+/// killed when it ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeclaredCommand {
+    /// An absolute path, or a name to be found in `PATH`.
+    pub program: PathBuf,
+    /// Its arguments, passed as they are: no shell.
+    pub args: Vec<String>,
+    /// Added to the environment.
+    pub env: BTreeMap<String, String>,
+    /// Its working folder; the data folder when not given.
+    pub cwd: Option<PathBuf>,
+}
+
+/// What one miner runs, decided once; each launch gets its own port, token and file.
+#[derive(Debug)]
+pub(super) enum Plan {
+    Xmrig { program: PathBuf, config: Value },
+    Sha256d { config: Value },
+    Command(DeclaredCommand),
+}
+
+/// One launch.
+#[derive(Debug)]
+pub(super) struct Launch {
+    /// The program and its arguments.
+    pub(super) program: Vec<OsString>,
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) cwd: PathBuf,
+    /// The port and the token of its API.
+    pub(super) api: Option<(u16, String)>,
+    /// What is masked in its output, longest first.
+    pub(super) secrets: Vec<String>,
+}
+
+impl Plan {
+    /// For a configuration that passed [`crate::miners::config::effective`].
+    pub(super) fn new(settings: &MinerSettings, miner_type: &str, config: Value) -> Result<Plan> {
+        match miner_type {
+            "xmrig" => {
+                let Some(program) = settings.xmrig.clone() else {
+                    let next = "set the path of xmrig in the rig's configuration";
+                    return Err(Error::Config(format!("no xmrig program is configured on this rig: {next}")));
+                };
+                must_be_executable(&program)?;
+                Ok(Plan::Xmrig { program, config })
+            }
+            "sha256d" => Ok(Plan::Sha256d { config }),
+            _ => {
+                let name = config.get("command").and_then(Value::as_str).unwrap_or_default();
+                let Some(command) = settings.commands.get(name) else {
+                    let next = "declare it in the rig's configuration";
+                    return Err(Error::NotFound(format!("no command {name:?} is declared on this rig: {next}")));
+                };
+                must_be_executable(&command.program)?;
+                Ok(Plan::Command(command.clone()))
+            }
+        }
+    }
+
+    pub(super) fn has_api(&self) -> bool {
+        !matches!(self, Plan::Command(_))
+    }
+
+    /// Prepares one launch: chooses a free port, makes a token, writes the configuration file.
+    pub(super) fn prepare(&self, settings: &MinerSettings, name: &str, rng: &mut Rng) -> Result<Launch> {
+        let wrapped = |program: &Path| {
+            let mut line: Vec<OsString> = settings.wrapper.iter().map(OsString::from).collect();
+            line.push(program.into());
+            line
+        };
+        let (mut program, file, secrets, api) = match self {
+            Plan::Command(command) => {
+                let mut program: Vec<OsString> = vec![command.program.clone().into()];
+                program.extend(command.args.iter().map(OsString::from));
+                let cwd = command.cwd.clone().unwrap_or_else(|| settings.data_dir.clone());
+                let secrets = command_secrets(command);
+                return Ok(Launch { program, env: command.env.clone(), cwd, api: None, secrets });
+            }
+            Plan::Xmrig { program, config } => {
+                let (port, token) = (free_port()?, token(rng));
+                let file = xmrig::launch_config(config, name, port, &token);
+                let mut secrets = secrets_of(config);
+                secrets.insert(0, token.clone());
+                (wrapped(program), file, secrets, (port, token))
+            }
+            Plan::Sha256d { config } => {
+                let (port, token) = (free_port()?, token(rng));
+                let number = |key: &str, or: u64| config.get(key).and_then(Value::as_u64).unwrap_or(or);
+                let file = json!({"name": name, "port": port, "token": token, "threads": number("threads", 1),
+                    "intensity": number("intensity", SHA256D_INTENSITY_DEFAULT)});
+                let mut program = wrapped(&settings.binary);
+                program.push(crate::runtime::hasher::SUBCOMMAND.into());
+                (program, file, vec![token.clone()], (port, token))
+            }
+        };
+        let path = config_file(settings, name);
+        let bytes =
+            serde_json::to_vec_pretty(&file).map_err(|e| Error::Failed(format!("cannot encode a config: {e}")))?;
+        atomic::write(&path, &bytes, 0o600)?;
+        let mut argument = OsString::from("--config=");
+        argument.push(&path);
+        program.push(argument);
+        Ok(Launch { program, env: BTreeMap::new(), cwd: settings.data_dir.clone(), api: Some(api), secrets })
+    }
+}
+
+/// Where the configuration of a running miner stands.
+pub(super) fn config_file(settings: &MinerSettings, name: &str) -> PathBuf {
+    settings.run_folder().join(format!("{name}.config.json"))
+}
+
+/// A port that was free a moment ago. When another program takes it first the miner's API stays silent, and
+/// the next launch chooses another.
+fn free_port() -> Result<u16> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|e| Error::io("cannot find a free port on 127.0.0.1", &e))
+}
+
+fn token(rng: &mut Rng) -> String {
+    hex::encode(rng.array::<16>())
+}
+
+/// Says early and clearly what `exec` would say late.
+fn must_be_executable(program: &Path) -> Result<()> {
+    let executable =
+        |path: &Path| path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
+    let found = if program.components().count() > 1 {
+        executable(program)
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|folder| executable(&folder.join(program)))
+    };
+    if found {
+        return Ok(());
+    }
+    let state = if program.exists() { "not executable" } else { "missing" };
+    Err(Error::Config(format!(
+        "the program {} is {state}: install it or correct the rig's configuration",
+        program.display()
+    )))
+}
+
+/// The secrets in a declared command line: values of secret-looking variables, and what follows
+/// `--user`, `--pass`, `-u`, `-p` and the like.
+fn command_secrets(command: &DeclaredCommand) -> Vec<String> {
+    let mut pairs: Vec<(String, Value)> = command.env.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect();
+    let mut args = command.args.iter().peekable();
+    while let Some(arg) = args.next() {
+        let Some(option) = arg.strip_prefix('-') else { continue };
+        let (name, value) = match option.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (option, args.peek().filter(|next| !next.starts_with('-')).map(|next| next.as_str())),
+        };
+        let name = match name.trim_start_matches('-') {
+            "u" | "w" => "user",
+            "p" => "pass",
+            other => other,
+        };
+        pairs.extend(value.map(|value| (name.to_owned(), value.into())));
+    }
+    let objects: Vec<Value> = pairs.into_iter().map(|(key, value)| json!({ key: value })).collect();
+    secrets_of(&Value::Array(objects))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secrets_of_a_command_line_are_found() {
+        let command = DeclaredCommand {
+            args: ["--pool", "p:1", "-u", "4Wallet", "--password=geheim", "-v", "--user", "-x"]
+                .map(str::to_owned)
+                .into(),
+            env: [("API_TOKEN".to_owned(), "tok1".to_owned()), ("GPU".to_owned(), "all-of-them".to_owned())].into(),
+            ..DeclaredCommand::default()
+        };
+        assert_eq!(command_secrets(&command), ["4Wallet", "geheim", "tok1"]);
+    }
+
+    #[test]
+    fn a_missing_program_is_told_from_one_that_cannot_be_executed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("miner");
+        let say = |path: &Path| must_be_executable(path).unwrap_err().to_string();
+        assert!(say(&path).contains("is missing"));
+        std::fs::write(&path, "x").unwrap();
+        assert!(say(&path).contains("not executable"));
+        assert!(say(Path::new("no-such-program-anywhere")).contains("is missing"));
+        must_be_executable(Path::new("sh")).unwrap();
+    }
+
+    #[test]
+    fn each_launch_has_its_own_token_and_a_private_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = MinerSettings { xmrig: Some("/bin/sh".into()), ..MinerSettings::new(dir.path()) };
+        let config = json!({"pools": [{"url": "p:1", "user": "4Wallet.rig"}]});
+        let plan = Plan::new(&settings, "xmrig", config).unwrap();
+        let mut rng = Rng::from_number(1);
+        let (one, two) =
+            (plan.prepare(&settings, "a", &mut rng).unwrap(), plan.prepare(&settings, "a", &mut rng).unwrap());
+        assert_ne!(one.api.unwrap().1, two.api.clone().unwrap().1);
+        let path = config_file(&settings, "a");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let (port, token) = two.api.unwrap();
+        assert_eq!(
+            (file["http"]["port"].as_u64().unwrap(), file["http"]["access-token"].as_str().unwrap()),
+            (port.into(), &*token)
+        );
+        assert!(two.secrets.contains(&token) && two.secrets.contains(&"4Wallet.rig".to_owned()));
+    }
+}
