@@ -218,6 +218,7 @@ fn push_both_ways(tls: bool) {
     let b = start("b", unlimited(), |b| b.message_handler(to_b));
     introduce(&a, &b);
     b.connect(&format!("{scheme}{}{pin}", a.loopback_address().unwrap()), &a.identity().public_key()).unwrap();
+    wait_until("both are proven to each other", || links(&a) == 1 && links(&b) == 1);
     let push = |from: &Node, to: String, seed| {
         let mut rng = Rng::from_number(seed);
         for _ in 0..MESSAGES {
