@@ -4,7 +4,7 @@ use super::Rigs;
 use crate::base::{Error, Result};
 use crate::identity::Role;
 use crate::node::Shared;
-use crate::peers::ID_PREFIX_MIN;
+use crate::peers::{ID_PREFIX_MIN, Peer};
 
 /// How a command line names the node itself.
 pub(super) const SELF: &str = "self";
@@ -29,17 +29,14 @@ pub(super) fn select(shared: &Shared, rigs: &Rigs) -> Result<Vec<Rig>> {
         }
     }
     if rigs.all {
-        if shared.miners.is_some() && !found.contains(&Rig::Own) {
-            found.insert(0, Rig::Own);
-        }
+        // The command line names rigs or all of them, never both.
+        found.clear();
+        found.extend(shared.miners.is_some().then_some(Rig::Own));
         let registry = shared.registry.inner().read();
-        for peer in registry.list_peers() {
-            let works = matches!(peer.role, Role::Worker | Role::Dual | Role::Other(_));
-            let rig = Rig::Peer(peer.id.clone());
-            if works && !found.contains(&rig) {
-                found.push(rig);
-            }
-        }
+        let works = |peer: &&Peer| matches!(peer.role, Role::Worker | Role::Dual | Role::Other(_));
+        let mut peers: Vec<&Peer> = registry.list_peers().filter(works).collect();
+        peers.sort_by_key(|peer| peer.label());
+        found.extend(peers.into_iter().map(|peer| Rig::Peer(peer.id.clone())));
     }
     if found.is_empty() {
         return Err(Error::NotFound(if rigs.all {
