@@ -114,6 +114,7 @@ mod runtime;
 pub mod session;
 
 pub use mesh::LinkInfo;
+pub use node::control;
 pub use node::{Config, Controller, Node, NodeBuilder, Sweep, Transport};
 pub use runtime::files::identity::{IdentityFiles, NodeManager};
 pub use runtime::files::lock::FolderLock;
@@ -122,5 +123,6 @@ pub use runtime::files::profiles::FileProfileManager;
 pub use runtime::files::registry::SharedRegistry;
 #[doc(hidden)]
 pub use runtime::hidden;
+pub use runtime::log_sink::init_log;
 pub use runtime::net::tls::TlsPair;
 pub use runtime::process::{DeclaredCommand, MinerSettings, ProcessMinerManager};

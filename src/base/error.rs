@@ -65,6 +65,8 @@ pub enum Error {
 pub enum Refusal {
     /// The peer refused our handshake, with its words.
     Handshake(String),
+    /// The certificate shown is not one that is trusted. Nothing was sent.
+    Certificate(String),
     /// The key is not on the allowlist.
     NotAllowed,
     /// The key lacks the named permission.
@@ -133,6 +135,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::Handshake(reason) => write!(f, "handshake rejected: {reason}"),
+            Refusal::Certificate(why) => write!(f, "wrong certificate: {why}"),
             Refusal::NotAllowed => f.write_str("peer not authorized"),
             Refusal::Permission(grant) => write!(f, "not permitted: this key lacks the grant {grant}"),
             Refusal::OwnKey => f.write_str("the peer shows this node's own key"),

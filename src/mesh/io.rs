@@ -81,6 +81,8 @@ pub(crate) enum Command {
     AddUplink { target: Target },
     /// Who may do what has changed on disk: close the links of keys that lost admission.
     AccessChanged,
+    /// How far the wall clock runs behind what this node has seen.
+    Clock { call: CallId },
     /// Forget floors and marks of a key, or of all.
     ResetClock { call: CallId, key: Option<PublicKey> },
     /// Refuse new calls, answer the pending ones, say goodbye to every peer.
@@ -166,6 +168,8 @@ pub(crate) enum Answer {
     Done,
     /// The links.
     Links(Vec<LinkInfo>),
+    /// How far the wall clock runs behind, when that is worth a warning.
+    ClockBehind(Option<Duration>),
 }
 
 /// One link as it stands.

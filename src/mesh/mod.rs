@@ -128,7 +128,8 @@ impl Mesh {
                 let dialogue = Dialogue::new(self.config.dialogue.clone(), self.id.clone(), &established, now.mono);
                 let Established { identity, key, id, .. } = *established;
                 let (peer, since) = (id.to_string(), now.wall);
-                self.links.insert(link, Link { key, peer, identity, address, dial, dialogue, limits, since, closing: false });
+                self.links
+                    .insert(link, Link { key, peer, identity, address, dial, dialogue, limits, since, closing: false });
                 self.drive_link(now, link); // the first ping is due
             }
             Input::Message { link, message } => self.handle_message(now, link, message),
@@ -187,6 +188,10 @@ impl Mesh {
                 self.drive_dials(now);
             }
             Command::AccessChanged => self.handle_access_changed(now),
+            Command::Clock { call } => {
+                let behind = self.clock_behind(now.wall);
+                self.answer(call, Ok(Answer::ClockBehind(behind)));
+            }
             Command::ResetClock { call, key } => {
                 self.marks.reset(key.as_ref());
                 let snapshot = self.marks.snapshot(now.wall);

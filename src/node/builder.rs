@@ -34,6 +34,7 @@ use std::time::Duration;
 #[derive(Default)]
 pub struct NodeBuilder {
     paths: Option<Paths>,
+    lock: Option<FolderLock>,
     role: Option<Role>,
     name: Option<String>,
     config: Option<Config>,
@@ -58,6 +59,13 @@ impl NodeBuilder {
     #[must_use]
     pub fn paths(mut self, paths: Paths) -> Self {
         self.paths = Some(paths);
+        self
+    }
+
+    /// Uses a lock of the folder that the caller took already, because it has work to do there first.
+    #[must_use]
+    pub fn folder_lock(mut self, lock: FolderLock) -> Self {
+        self.lock = Some(lock);
         self
     }
 
@@ -138,7 +146,10 @@ impl NodeBuilder {
             Some(paths) => paths,
             None => Paths::xdg()?,
         };
-        let lock = FolderLock::take(&paths)?;
+        let lock = match self.lock {
+            Some(lock) => lock,
+            None => FolderLock::take(&paths)?,
+        };
         let identity = Arc::new(
             IdentityFiles::from(&paths).load_or_create(self.name.as_deref(), self.role.unwrap_or(Role::Dual))?,
         );
@@ -237,6 +248,7 @@ impl NodeBuilder {
             threads: threads.clone(),
             listener,
             dispatcher: Some(dispatcher),
+            control_server: Mutex::default(),
             _lock: Some(lock),
         };
         for uplink in &uplinks {

@@ -197,7 +197,7 @@ impl Controller {
     }
 
     /// All calls are under way at once; each has the whole deadline.
-    fn fan_out(&self, rigs: &[String], payload: &Payload, deadline: Duration) -> Sweep<(Message, Duration)> {
+    pub(super) fn fan_out(&self, rigs: &[String], payload: &Payload, deadline: Duration) -> Sweep<(Message, Duration)> {
         let (reply, answers) = bounded(rigs.len().max(1));
         let mut calls: BTreeMap<CallId, usize> = BTreeMap::new();
         let mut results: Vec<Option<Result<(Message, Duration)>>> = rigs.iter().map(|_| None).collect();

@@ -3,6 +3,7 @@
 
 mod builder;
 mod config;
+pub mod control;
 mod controller;
 mod transport;
 pub(crate) mod uplink;
@@ -17,6 +18,7 @@ use crate::identity::{Identity, NodeId, PublicKey};
 use crate::mesh::{Answer, CallId, Command, ConnectTo, LinkInfo};
 use crate::miners::{MinerManager, ProfileManager};
 use crate::runtime::clock::Clock;
+use crate::runtime::control::ControlServer;
 use crate::runtime::dispatcher::{ControlSender, Drained, Reply};
 use crate::runtime::files::lock::FolderLock;
 use crate::runtime::files::paths::Paths;
@@ -60,6 +62,8 @@ pub struct Node {
     threads: Arc<Threads>,
     listener: Option<Listener>,
     dispatcher: Option<JoinHandle<Drained>>,
+    /// The control socket, when it is served.
+    control_server: parking_lot::Mutex<Option<ControlServer>>,
     _lock: Option<FolderLock>,
 }
 
@@ -154,6 +158,11 @@ impl Node {
     fn stop(&mut self) -> Result<Drained> {
         let Some(dispatcher) = self.dispatcher.take() else { return Ok(Drained::default()) };
         self.opener.stopping.store(true, Ordering::Relaxed);
+        // Closed first: no new commands. Joined once the dispatcher has answered those under way.
+        let control = self.control_server.lock().take();
+        if let Some(control) = &control {
+            control.close();
+        }
         if let Some(listener) = self.listener.take() {
             listener.stop();
         }
@@ -161,6 +170,9 @@ impl Node {
             std::thread::yield_now();
         }
         let drained = dispatcher.join().map_err(|_| Error::Failed("the dispatcher panicked".to_owned()));
+        if let Some(control) = control {
+            control.join();
+        }
         self.opener.gate.shut_all();
         self.threads.join_all();
         if let Some(miners) = &self.shared.miners {

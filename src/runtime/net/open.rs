@@ -162,7 +162,7 @@ impl Opener {
         let tls = if target.tls { Some(Connection::Client(self.tls_client(target)?)) } else { None };
         let mut pipe = Pipe::new(socket.clone(), tls, Instant::now() + self.settings.stage_max);
         let place = format!("{}{}", target.address, if target.tls { " (TLS)" } else { "" });
-        pipe.shake().map_err(|e| Error::Unreachable(format!("{place}: TLS handshake failed: {e}")))?;
+        pipe.shake().map_err(|e| shake_error(&place, &e))?;
         let url = format!("{}://{}{}", if target.tls { "wss" } else { "ws" }, target.address, self.settings.path);
         let ws = match tungstenite::client::client_with_config(url, pipe, Some(ws_config(HANDSHAKE_BYTES_MAX))) {
             Ok((ws, _)) => ws,
@@ -325,6 +325,17 @@ fn ws_config(max: usize) -> WebSocketConfig {
         .max_write_buffer_size(1 << 20)
         .max_message_size(Some(max))
         .max_frame_size(Some(max))
+}
+
+/// A certificate that is not trusted is a refusal of ours, and no fault of the line.
+fn shake_error(place: &str, e: &std::io::Error) -> Error {
+    match e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::General(_)) => {
+            let next = "compare the fingerprint with `rigmesh id` over there, or name its CA file in the configuration";
+            Refusal::Certificate(format!("{place}: {e}; {next}")).into()
+        }
+        _ => Error::Unreachable(format!("{place}: TLS handshake failed: {e}")),
+    }
 }
 
 fn tls_error(e: &rustls::Error) -> Error {

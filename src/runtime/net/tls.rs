@@ -1,6 +1,8 @@
 //! TLS settings for both ends: 1.2 or newer, AEAD suites only, X25519 and P-256 (mesh.md §3).
 
 use crate::base::{Error, Result};
+use crate::runtime::files::atomic;
+use crate::runtime::files::paths::Paths;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
@@ -123,6 +125,24 @@ impl TlsPair {
         let pair = rcgen::generate_simple_self_signed(names).map_err(bad)?;
         let fingerprint = fingerprint(pair.cert.der());
         Ok(TlsPair { cert_pem: pair.cert.pem(), key_pem: pair.signing_key.serialize_pem(), fingerprint })
+    }
+
+    /// Stores the pair in the node's folder, the key readable by its owner only.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save(&self, paths: &Paths) -> Result<()> {
+        atomic::write(&paths.tls_key(), self.key_pem.as_bytes(), 0o600)?;
+        atomic::write(&paths.tls_cert(), self.cert_pem.as_bytes(), 0o644)
+    }
+
+    /// The fingerprint of the certificate in the node's folder; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the file is no certificate.
+    pub fn stored_fingerprint(paths: &Paths) -> Result<Option<String>> {
+        let cert = paths.tls_cert();
+        if cert.exists() { fingerprint_of_file(&cert).map(|f| Some(hex::encode(f))) } else { Ok(None) }
     }
 
     /// SHA-256 of the certificate as 64 hex digits: what the other side pins.

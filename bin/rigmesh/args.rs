@@ -1,0 +1,436 @@
+//! What can be typed: argh structs, and the options that stand anywhere on the line.
+
+use argh::FromArgs;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Options of every command, wherever they stand.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Globals {
+    /// Everything in one folder instead of the XDG places.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// One JSON object a line instead of text.
+    pub(crate) json: bool,
+    /// What is logged to standard error.
+    pub(crate) log_level: Option<log::LevelFilter>,
+}
+
+/// Takes the global options out of the arguments and splits `--option=value` in two.
+///
+/// # Errors
+/// One line that says what is wrong.
+pub(crate) fn split_globals(args: impl Iterator<Item = OsString>) -> Result<(Globals, Vec<String>), String> {
+    let (mut globals, mut rest) = (Globals::default(), Vec::new());
+    let mut args = args.map(|arg| arg.into_string().map_err(|a| format!("the argument {a:?} is not UTF-8")));
+    while let Some(arg) = args.next() {
+        let arg = arg?;
+        if arg == "--" {
+            rest.push(arg);
+            for arg in args {
+                rest.push(arg?);
+            }
+            return Ok((globals, rest));
+        }
+        let (name, joined) = match arg.split_once('=') {
+            Some((name, value)) if name.starts_with("--") => (name.to_owned(), Some(value.to_owned())),
+            _ => (arg, None),
+        };
+        let mut value = |joined: Option<String>| match joined {
+            Some(value) => Ok(value),
+            None => args.next().ok_or_else(|| format!("{name} needs a value"))?,
+        };
+        match name.as_str() {
+            "--data-dir" => globals.data_dir = Some(PathBuf::from(value(joined)?)),
+            "--log-level" => {
+                let text = value(joined)?;
+                let level = text
+                    .parse()
+                    .map_err(|_| format!("unknown log level {text:?}: use off, error, warn, info, debug or trace"))?;
+                globals.log_level = Some(level);
+            }
+            "--json" if joined.is_none() => globals.json = true,
+            "-h" => rest.push("--help".to_owned()),
+            _ => {
+                rest.push(name);
+                rest.extend(joined);
+            }
+        }
+    }
+    Ok((globals, rest))
+}
+
+/// Command a fleet of mining rigs over an encrypted peer-to-peer mesh, with no cloud in between.
+#[derive(Debug, FromArgs)]
+#[argh(
+    note = "Options of every command: --data-dir DIR (everything in one folder), --json (one object a line), --log-level LEVEL.",
+    example = "A rig and its controller:\n  rig$ {command_name} init --role worker --name rig-1\n  rig$ {command_name} peers allow KEY --grant controller\n  rig$ {command_name} serve\n  you$ {command_name} peers add rig-1.lan:9091 --key KEY --name rig-1\n  you$ {command_name} start rig-1",
+    error_code(0, "done"),
+    error_code(1, "failed"),
+    error_code(2, "wrong usage"),
+    error_code(3, "configuration or identity"),
+    error_code(4, "unreachable"),
+    error_code(5, "refused"),
+    error_code(6, "timed out"),
+    error_code(7, "some rigs failed")
+)]
+pub(crate) struct Cli {
+    #[argh(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, FromArgs)]
+#[argh(subcommand)]
+pub(crate) enum Command {
+    Init(Init),
+    Id(Id),
+    Serve(Serve),
+    Peers(Peers),
+    Ping(Ping),
+    Status(Status),
+    Start(Start),
+    Stop(Stop),
+    Logs(Logs),
+    Profiles(Profiles),
+    Demo(Demo),
+    Completions(Completions),
+    Version(Version),
+}
+
+/// Make this machine's identity and print the line with which the other side lets it in.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "init", example = "{command_name} --role worker --name rig-1 --tls")]
+pub(crate) struct Init {
+    /// what the node does: controller, worker or dual (default: dual)
+    #[argh(option, default = "String::from(\"dual\")")]
+    pub(crate) role: String,
+    /// what to call it (default: the host's name)
+    #[argh(option)]
+    pub(crate) name: Option<String>,
+    /// make a certificate too, so that `serve` speaks TLS
+    #[argh(switch)]
+    pub(crate) tls: bool,
+    /// where others reach it, for the printed line (default: HOSTNAME:9091)
+    #[argh(option)]
+    pub(crate) address: Option<String>,
+}
+
+/// Show this node's id, key, name and role.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "id", example = "{command_name} --json")]
+pub(crate) struct Id {}
+
+/// Run the node until a signal ends it (SIGHUP reloads the allowlist and permissions).
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "serve", example = "{command_name} --listen 0.0.0.0:9091")]
+pub(crate) struct Serve {
+    /// where to listen: HOST:PORT, :PORT for every interface, or none
+    #[argh(option)]
+    pub(crate) listen: Option<String>,
+    /// the configuration file (default: config.json in the data folder)
+    #[argh(option)]
+    pub(crate) config: Option<PathBuf>,
+    /// keep a connection up for ever: KEY@HOST:PORT (may be repeated)
+    #[argh(option)]
+    pub(crate) uplink: Vec<String>,
+    /// let unknown keys connect; they may ping and nothing else
+    #[argh(switch)]
+    pub(crate) open: bool,
+}
+
+/// Who is known, who may connect, who may command.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "peers", example = "{command_name} list")]
+pub(crate) struct Peers {
+    #[argh(subcommand)]
+    pub(crate) command: PeersCommand,
+}
+
+#[derive(Debug, FromArgs)]
+#[argh(subcommand)]
+pub(crate) enum PeersCommand {
+    List(PeersList),
+    Add(PeersAdd),
+    Remove(PeersRemove),
+    Allow(PeersAllow),
+    Revoke(PeersRevoke),
+    Best(PeersBest),
+    ResetClock(PeersResetClock),
+}
+
+/// Show every peer and every allowed key.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "list", example = "{command_name} --json")]
+pub(crate) struct PeersList {}
+
+/// Add a peer by its address and key.
+#[derive(Debug, FromArgs)]
+#[argh(
+    subcommand,
+    name = "add",
+    example = "{command_name} rig-1.lan:9091 --key KEY --name rig-1\n{command_name} wss://rig-1.lan:9091#FINGERPRINT --key KEY"
+)]
+pub(crate) struct PeersAdd {
+    /// HOST:PORT, or wss://HOST:PORT with #FINGERPRINT behind it for a pinned certificate
+    #[argh(positional)]
+    pub(crate) address: String,
+    /// its public key or node id, as `rigmesh id` shows it there
+    #[argh(option)]
+    pub(crate) key: Option<String>,
+    /// what to call it
+    #[argh(option)]
+    pub(crate) name: Option<String>,
+    /// what it may do here: controller, or some of observe,operate,deploy
+    #[argh(option)]
+    pub(crate) grant: Option<String>,
+    /// dial it now and keep the key that answers; compare what is printed
+    #[argh(switch)]
+    pub(crate) trust_first: bool,
+}
+
+/// Remove a peer.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "remove", example = "{command_name} rig-1")]
+pub(crate) struct PeersRemove {
+    /// name, id or beginning of the id
+    #[argh(positional)]
+    pub(crate) peer: String,
+}
+
+/// Let a key in, and say what it may do.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "allow", example = "{command_name} KEY --grant controller")]
+pub(crate) struct PeersAllow {
+    /// the public key, as `rigmesh id` shows it there
+    #[argh(positional)]
+    pub(crate) key: String,
+    /// controller, or some of observe,operate,deploy (default: it may only connect)
+    #[argh(option)]
+    pub(crate) grant: Option<String>,
+    /// what to call it
+    #[argh(option)]
+    pub(crate) name: Option<String>,
+}
+
+/// Shut a key out, at once.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "revoke", example = "{command_name} KEY")]
+pub(crate) struct PeersRevoke {
+    /// the public key, or a peer's name or id
+    #[argh(positional)]
+    pub(crate) key: String,
+}
+
+/// Show the best peers by latency, hops, distance and score.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "best", example = "{command_name} -n 3")]
+pub(crate) struct PeersBest {
+    /// how many (default: 1)
+    #[argh(option, short = 'n', long = "count", default = "1")]
+    pub(crate) count: usize,
+}
+
+/// Forget which times were seen, after a clock once ran ahead.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "reset-clock", example = "{command_name} rig-1")]
+pub(crate) struct PeersResetClock {
+    /// a peer's name, id or key (default: all)
+    #[argh(positional)]
+    pub(crate) peer: Option<String>,
+}
+
+/// Measure the round trip to rigs.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "ping", example = "{command_name} rig-1\n{command_name} --all")]
+pub(crate) struct Ping {
+    /// names, ids or beginnings of ids
+    #[argh(positional)]
+    pub(crate) rigs: Vec<String>,
+    /// every rig
+    #[argh(switch)]
+    pub(crate) all: bool,
+}
+
+/// Show what the fleet does.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "status", example = "{command_name}\n{command_name} rig-1 rig-2 --watch")]
+pub(crate) struct Status {
+    /// names, ids or beginnings of ids (default: all)
+    #[argh(positional)]
+    pub(crate) rigs: Vec<String>,
+    /// every rig
+    #[argh(switch)]
+    pub(crate) all: bool,
+    /// show it again and again
+    #[argh(switch)]
+    pub(crate) watch: bool,
+    /// seconds between two looks (default: 2)
+    #[argh(option, default = "2")]
+    pub(crate) every: u64,
+    /// seconds a rig has to answer (default: 10)
+    #[argh(option, default = "10")]
+    pub(crate) timeout: u64,
+}
+
+/// Start a miner on rigs.
+#[derive(Debug, FromArgs)]
+#[argh(
+    subcommand,
+    name = "start",
+    example = "{command_name} rig-1\n{command_name} --all --type xmrig --profile main",
+    note = "With neither --type nor --profile the built-in hasher sha256d is started."
+)]
+pub(crate) struct Start {
+    /// names, ids or beginnings of ids; self is this node
+    #[argh(positional)]
+    pub(crate) rigs: Vec<String>,
+    /// every rig
+    #[argh(switch)]
+    pub(crate) all: bool,
+    /// a profile stored on the rig
+    #[argh(option)]
+    pub(crate) profile: Option<String>,
+    /// the kind of miner: sha256d, xmrig, command
+    #[argh(option, long = "type")]
+    pub(crate) kind: Option<String>,
+    /// a JSON file with settings of your own, laid over the profile's
+    #[argh(option)]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Stop a miner on rigs.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "stop", example = "{command_name} rig-1\n{command_name} --all --miner sha256d-1")]
+pub(crate) struct Stop {
+    /// names, ids or beginnings of ids; self is this node
+    #[argh(positional)]
+    pub(crate) rigs: Vec<String>,
+    /// every rig
+    #[argh(switch)]
+    pub(crate) all: bool,
+    /// the miner's name (default: the rig's only one)
+    #[argh(option)]
+    pub(crate) miner: Option<String>,
+    /// every miner of each rig
+    #[argh(switch)]
+    pub(crate) all_miners: bool,
+}
+
+/// Show what miners wrote.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "logs", example = "{command_name} rig-1 -n 20 --since 10m")]
+pub(crate) struct Logs {
+    /// names, ids or beginnings of ids; self is this node
+    #[argh(positional)]
+    pub(crate) rigs: Vec<String>,
+    /// every rig
+    #[argh(switch)]
+    pub(crate) all: bool,
+    /// the miner's name (default: every one)
+    #[argh(option)]
+    pub(crate) miner: Option<String>,
+    /// how many lines (default: 50)
+    #[argh(option, short = 'n', long = "lines", default = "50")]
+    pub(crate) lines: i64,
+    /// none older than: 90s, 10m, 2h, 1d, or an RFC 3339 time
+    #[argh(option)]
+    pub(crate) since: Option<String>,
+}
+
+/// The miner profiles of this node.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "profiles", example = "{command_name} list")]
+pub(crate) struct Profiles {
+    #[argh(subcommand)]
+    pub(crate) command: ProfilesCommand,
+}
+
+#[derive(Debug, FromArgs)]
+#[argh(subcommand)]
+pub(crate) enum ProfilesCommand {
+    List(ProfilesList),
+    Put(ProfilesPut),
+    Remove(ProfilesRemove),
+}
+
+/// Show the profiles, without wallets and passwords.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "list", example = "{command_name} --json")]
+pub(crate) struct ProfilesList {}
+
+/// Add or replace a profile from a file, or from standard input with -.
+#[derive(Debug, FromArgs)]
+#[argh(
+    subcommand,
+    name = "put",
+    example = "{command_name} main.json",
+    note = "The file: {{\"id\":\"main\",\"name\":\"Main\",\"minerType\":\"sha256d\",\"config\":{{\"threads\":1}}}}"
+)]
+pub(crate) struct ProfilesPut {
+    /// the file
+    #[argh(positional)]
+    pub(crate) file: PathBuf,
+}
+
+/// Remove a profile.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "remove", example = "{command_name} main")]
+pub(crate) struct ProfilesRemove {
+    /// its id
+    #[argh(positional)]
+    pub(crate) id: String,
+}
+
+/// Try everything on this machine: three rigs and a controller with real miners, for some seconds.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "demo", example = "{command_name} --seconds 10")]
+pub(crate) struct Demo {
+    /// how long the fleet is shown (default: 6)
+    #[argh(option, default = "6")]
+    pub(crate) seconds: u64,
+}
+
+/// Print a completion script for a shell.
+#[derive(Debug, FromArgs)]
+#[argh(
+    subcommand,
+    name = "completions",
+    example = "{command_name} bash > ~/.local/share/bash-completion/completions/rigmesh"
+)]
+pub(crate) struct Completions {
+    /// bash, zsh or fish
+    #[argh(positional)]
+    pub(crate) shell: String,
+}
+
+/// Print the version.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "version", example = "{command_name}")]
+pub(crate) struct Version {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(args: &[&str]) -> Result<(Globals, Vec<String>), String> {
+        split_globals(args.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn global_options_stand_anywhere() {
+        let (globals, rest) = split(&["status", "--data-dir", "/x", "rig", "--json", "--timeout=3"]).unwrap();
+        assert_eq!(globals, Globals { data_dir: Some("/x".into()), json: true, log_level: None });
+        assert_eq!(rest, ["status", "rig", "--timeout", "3"]);
+        let (globals, rest) = split(&["peers", "allow", "--", "--json"]).unwrap();
+        assert_eq!((globals.json, rest.len()), (false, 4));
+        assert!(split(&["id", "--data-dir"]).is_err());
+        assert!(split(&["id", "--log-level=loud"]).unwrap_err().contains("use off, error"));
+    }
+
+    #[test]
+    fn a_key_keeps_its_equals_signs() {
+        let (_, rest) = split(&["peers", "add", "h:1", "--key=AAAA="]).unwrap();
+        assert_eq!(rest, ["peers", "add", "h:1", "--key", "AAAA="]);
+        let (_, rest) = split(&["peers", "allow", "AAAA="]).unwrap();
+        assert_eq!(rest, ["peers", "allow", "AAAA="]);
+    }
+}

@@ -1,0 +1,196 @@
+//! Completion scripts, from one table of commands and options. A test holds the table to the parser.
+
+use crate::exit::Exit;
+use std::fmt::Write as _;
+
+/// A command as typed, its words for people, its options.
+type Entry = (&'static str, &'static str, &'static [&'static str]);
+
+/// Every command; a second word is a subcommand.
+const COMMANDS: &[Entry] = &[
+    ("init", "make an identity", &["--role", "--name", "--tls", "--address"]),
+    ("id", "show id and key", &[]),
+    ("serve", "run the node", &["--listen", "--config", "--uplink", "--open"]),
+    ("peers list", "show peers and allowed keys", &[]),
+    ("peers add", "add a peer", &["--key", "--name", "--grant", "--trust-first"]),
+    ("peers remove", "remove a peer", &[]),
+    ("peers allow", "let a key in", &["--grant", "--name"]),
+    ("peers revoke", "shut a key out", &[]),
+    ("peers best", "show the best peers", &["--count"]),
+    ("peers reset-clock", "forget times seen", &[]),
+    ("ping", "measure round trips", &["--all"]),
+    ("status", "show the fleet", &["--all", "--watch", "--every", "--timeout"]),
+    ("start", "start a miner", &["--all", "--profile", "--type", "--config"]),
+    ("stop", "stop a miner", &["--all", "--miner", "--all-miners"]),
+    ("logs", "show what miners wrote", &["--all", "--miner", "--lines", "--since"]),
+    ("profiles list", "show profiles", &[]),
+    ("profiles put", "add or replace a profile", &[]),
+    ("profiles remove", "remove a profile", &[]),
+    ("demo", "try everything here", &["--seconds"]),
+    ("completions", "print a completion script", &[]),
+    ("version", "print the version", &[]),
+];
+
+const GLOBALS: &[&str] = &["--data-dir", "--json", "--log-level", "--help"];
+/// Values of options and positionals that have only a few.
+const CHOICES: &[(&str, &str)] = &[
+    ("--role", "controller worker dual"),
+    ("--grant", "controller observe operate deploy"),
+    ("--log-level", "off error warn info debug trace"),
+    ("--type", "sha256d xmrig command"),
+    ("completions", "bash zsh fish"),
+];
+/// Options that name a file or folder.
+const FILES: &[&str] = &["--data-dir", "--config"];
+
+/// The script for a shell.
+pub(crate) fn script(shell: &str) -> Result<String, Exit> {
+    match shell {
+        "bash" => Ok(bash()),
+        "zsh" => Ok(format!("#compdef rigmesh\nautoload -U +X bashcompinit && bashcompinit\n{}", bash())),
+        "fish" => Ok(fish()),
+        _ => Err(Exit::usage(format!("unknown shell {shell:?}: use bash, zsh or fish"))),
+    }
+}
+
+/// First words, in order, each once.
+fn firsts() -> Vec<&'static str> {
+    let mut words: Vec<&str> = COMMANDS.iter().map(|(path, ..)| path.split(' ').next().unwrap_or(path)).collect();
+    words.dedup();
+    words
+}
+
+/// The second words of a command.
+fn seconds(first: &str) -> Vec<&'static str> {
+    COMMANDS.iter().filter_map(|(path, ..)| path.split_once(' ').filter(|(f, _)| *f == first).map(|(_, s)| s)).collect()
+}
+
+fn bash() -> String {
+    let mut text = String::from(
+        "_rigmesh() {\n  local cur prev first second words\n  cur=\"${COMP_WORDS[COMP_CWORD]}\"; prev=\"${COMP_WORDS[COMP_CWORD-1]}\"\n  first=\"${COMP_WORDS[1]}\"; second=\"${COMP_WORDS[2]}\"\n  case \"$prev\" in\n",
+    );
+    for (option, values) in CHOICES {
+        let _ = writeln!(text, "    {option}) COMPREPLY=($(compgen -W \"{values}\" -- \"$cur\")); return;;");
+    }
+    let _ = writeln!(text, "    {}) COMPREPLY=($(compgen -f -- \"$cur\")); return;;", FILES.join("|"));
+    let _ = writeln!(
+        text,
+        "  esac\n  if [ \"$COMP_CWORD\" -eq 1 ]; then words=\"{}\"\n  else case \"$first $second\" in",
+        firsts().join(" ")
+    );
+    for (path, _, options) in COMMANDS {
+        let pattern = if path.contains(' ') { format!("\"{path}\"") } else { format!("\"{path} \"*") };
+        let _ = writeln!(text, "    {pattern}) words=\"{} {}\";;", options.join(" "), GLOBALS.join(" "));
+    }
+    for first in firsts() {
+        let subcommands = seconds(first);
+        if !subcommands.is_empty() {
+            let _ = writeln!(text, "    \"{first} \"*) words=\"{}\";;", subcommands.join(" "));
+        }
+    }
+    text.push_str(
+        "  esac; fi\n  COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\ncomplete -o default -F _rigmesh rigmesh\n",
+    );
+    text
+}
+
+fn fish() -> String {
+    let mut text = String::from("complete -c rigmesh -f\n");
+    for global in GLOBALS {
+        let _ = writeln!(text, "complete -c rigmesh -l {}{}", global.trim_start_matches('-'), value(global));
+    }
+    for first in firsts() {
+        let words = COMMANDS.iter().find(|(path, ..)| *path == first).map_or("", |(_, words, _)| words);
+        let _ = writeln!(text, "complete -c rigmesh -n __fish_use_subcommand -a {first} -d '{words}'");
+        let subcommands = seconds(first);
+        if !subcommands.is_empty() {
+            let list = subcommands.join(" ");
+            let _ = writeln!(
+                text,
+                "complete -c rigmesh -n '__fish_seen_subcommand_from {first}; and not __fish_seen_subcommand_from {list}' -a '{list}'"
+            );
+        }
+    }
+    for (path, _, options) in COMMANDS {
+        let seen: Vec<String> = path.split(' ').map(|word| format!("__fish_seen_subcommand_from {word}")).collect();
+        for option in *options {
+            let _ = writeln!(
+                text,
+                "complete -c rigmesh -n '{}' -l {}{}",
+                seen.join("; and "),
+                option.trim_start_matches('-'),
+                value(option)
+            );
+        }
+    }
+    text.push_str("complete -c rigmesh -n '__fish_seen_subcommand_from completions' -a 'bash zsh fish'\n");
+    text
+}
+
+fn value(option: &str) -> String {
+    match CHOICES.iter().find(|(name, _)| *name == option) {
+        Some((_, values)) => format!(" -x -a '{values}'"),
+        None if FILES.contains(&option) => " -r -F".to_owned(),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Cli;
+    use argh::FromArgs as _;
+
+    /// The help text of a command.
+    fn help(path: &str) -> String {
+        let words: Vec<&str> = path.split(' ').chain(["--help"]).filter(|w| !w.is_empty()).collect();
+        Cli::from_args(&["rigmesh"], &words).unwrap_err().output
+    }
+
+    #[test]
+    fn the_table_is_what_the_parser_knows() {
+        for (path, _, options) in COMMANDS {
+            let help = help(path);
+            let mut known: Vec<&str> = help
+                .lines()
+                .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().find(|w| w.starts_with("--")))
+                .map(|w| w.trim_end_matches(','))
+                .filter(|w| *w != "--help")
+                .collect();
+            known.retain(|w| !w.contains('='));
+            known.sort_unstable();
+            let mut ours = options.to_vec();
+            ours.sort_unstable();
+            assert_eq!(ours, known, "{path}\n{help}");
+            assert!(help.contains("Examples:"), "{path} has no example");
+        }
+        let top = help("");
+        for first in firsts() {
+            assert!(top.contains(&format!("\n  {first} ")), "{first}");
+        }
+        for first in ["peers", "profiles"] {
+            let text = help(first);
+            assert!(seconds(first).iter().all(|s| text.contains(&format!("\n  {s} "))), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_shell_gets_every_command() {
+        for shell in ["bash", "zsh", "fish"] {
+            let text = script(shell).unwrap();
+            for word in ["reset-clock", "all-miners", "trust-first", "completions", "uplink"] {
+                assert!(text.contains(word), "{shell}: {word}");
+            }
+        }
+        assert_eq!(script("tcsh").unwrap_err().code, crate::exit::USAGE);
+    }
+
+    #[test]
+    fn bash_reads_the_script() {
+        let Ok(output) = std::process::Command::new("bash").args(["-n", "-c", &script("bash").unwrap()]).output()
+        else {
+            return; // no bash here
+        };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

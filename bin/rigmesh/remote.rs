@@ -1,0 +1,361 @@
+//! The commands that speak to a node: to the daemon of the folder when one runs, otherwise to a
+//! node that lives for this one command and leaves nothing running.
+
+use crate::args::{Globals, Logs, PeersCommand, Ping, ProfilesCommand, Start, Status, Stop};
+use crate::exit::{self, Exit};
+use crate::output::Out;
+use crate::{settings, table};
+use rigmesh::base::Timestamp;
+use rigmesh::control::{ControlClient, Failure, Request, Rigs, Summary, parse_profile};
+use rigmesh::miners::PROFILE_BYTES_MAX;
+use rigmesh::{FileProfileManager, Node};
+use serde_json::Value;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How long a folder that another command has, or a daemon that is just starting, is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who carries requests out.
+enum Backend {
+    Daemon(ControlClient),
+    Own(Box<Node>),
+}
+
+impl Backend {
+    fn open(globals: &Globals) -> Result<Backend, Exit> {
+        let paths = settings::paths(globals)?;
+        settings::identity(&paths)?;
+        let client = ControlClient::open_or_free(&paths, PATIENCE).map_err(|e| Exit::at_start(&e))?;
+        if let Some(client) = client {
+            return Ok(Backend::Daemon(client));
+        }
+        let mut config = settings::config(&paths, None)?;
+        config.uplinks.clear();
+        let profiles = Arc::new(FileProfileManager::new(&paths.data));
+        let node = Node::builder().paths(paths).config(config).profiles(profiles).start();
+        Ok(Backend::Own(Box::new(node.map_err(|e| Exit::at_start(&e))?)))
+    }
+
+    fn execute(&mut self, request: &Request, each: &mut dyn FnMut(Value)) -> Result<Summary, Failure> {
+        match self {
+            Backend::Daemon(client) => client.execute(request, each),
+            Backend::Own(node) => node.execute(request.clone(), each).map_err(Failure::from),
+        }
+    }
+
+    /// Ends what was begun. An error after the results are out is told, and changes nothing.
+    fn close(self, out: &Out) {
+        if let Backend::Own(node) = self
+            && let Err(e) = node.shutdown()
+        {
+            out.say(&format!("rigmesh: {e}"));
+        }
+    }
+}
+
+/// All rows of one request, with the end of it.
+struct Answer {
+    rows: Vec<Value>,
+    summary: Summary,
+}
+
+/// Runs one request; with `--json` the rows are written as they come.
+fn ask(globals: &Globals, out: &Out, request: &Request) -> Result<Answer, Exit> {
+    let mut backend = Backend::open(globals)?;
+    let answer = ask_over(&mut backend, out, request);
+    backend.close(out);
+    answer
+}
+
+fn ask_over(backend: &mut Backend, out: &Out, request: &Request) -> Result<Answer, Exit> {
+    let (mut rows, mut written) = (Vec::new(), Ok(()));
+    let summary = backend.execute(request, &mut |row| {
+        if out.json() && written.is_ok() {
+            written = out.row(&row);
+        }
+        rows.push(row);
+    });
+    written?;
+    Ok(Answer { rows, summary: summary? })
+}
+
+impl Answer {
+    /// Says why rigs gave no result, and gives the exit that follows.
+    fn finish(&self, out: &Out, say_each: bool) -> Result<(), Exit> {
+        let failures: Vec<(&str, Failure)> =
+            self.rows.iter().filter_map(|row| Some((label(row), table::failure(row)?))).collect();
+        if say_each || self.summary.asked == 1 {
+            failures.iter().for_each(|(rig, failure)| out.say_failure(rig, failure));
+        }
+        exit::of_summary(self.summary, failures.first().map(|(_, f)| f))
+    }
+
+    /// Shows each good row as text, then finishes.
+    fn show(&self, out: &Out, line: impl Fn(&Value) -> String) -> Result<(), Exit> {
+        if !out.json() {
+            for row in self.rows.iter().filter(|row| table::failure(row).is_none()) {
+                out.text(&line(row))?;
+            }
+        }
+        self.finish(out, true)
+    }
+}
+
+fn label(row: &Value) -> &str {
+    let rig = table::text(row, "rig");
+    if rig.is_empty() { table::text(row, "id") } else { rig }
+}
+
+/// The rigs named, or all; one of the two must be said.
+fn rigs(named: Vec<String>, all: bool) -> Result<Rigs, Exit> {
+    match (named.is_empty(), all) {
+        (true, false) => Err(Exit::usage("name a rig, or use --all; `rigmesh peers list` shows them")),
+        (false, true) => Err(Exit::usage("name rigs or use --all, not both")),
+        (true, true) => Ok(Rigs::all()),
+        (false, false) => Ok(Rigs::named(named)),
+    }
+}
+
+pub(crate) fn peers(globals: &Globals, out: &Out, command: PeersCommand) -> Result<(), Exit> {
+    let request = match command {
+        PeersCommand::List(_) => Request::Peers {},
+        PeersCommand::Add(args) => {
+            if args.key.is_none() && !args.trust_first && !args.address.contains('@') {
+                let next =
+                    "give --key (`rigmesh id` shows it over there), or --trust-first to keep the key that answers now";
+                return Err(Exit::usage(format!("adding a peer needs its key: {next}")));
+            }
+            if args.key.is_some() && args.trust_first {
+                return Err(Exit::usage("give --key or --trust-first, not both"));
+            }
+            let trust_first = args.trust_first;
+            let request = Request::PeersAdd {
+                address: args.address,
+                key: args.key,
+                name: args.name,
+                grant: args.grant,
+                trust_first,
+            };
+            let answer = ask(globals, out, &request)?;
+            if trust_first && let Some(row) = answer.rows.first() {
+                let (key, id) = (table::text(row, "key"), table::text(row, "id"));
+                out.say(&format!("pinned the key {key} (id {id}); compare it with `rigmesh id` over there"));
+            }
+            return answer.show(out, |row| format!("added {} ({})", shown_name(row), table::text(row, "id")));
+        }
+        PeersCommand::Remove(args) => {
+            let answer = ask(globals, out, &Request::PeersRemove { peer: args.peer })?;
+            return answer.show(out, |row| format!("removed {}", shown_name(row)));
+        }
+        PeersCommand::Allow(args) => {
+            let request = Request::PeersAllow { key: args.key, grant: args.grant, name: args.name };
+            return ask(globals, out, &request)?.show(out, |row| {
+                let grants: Vec<&str> = row
+                    .get("grants")
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .collect();
+                let may = if grants.is_empty() {
+                    "it may connect".to_owned()
+                } else {
+                    format!("it may {}", grants.join(", "))
+                };
+                format!("allowed {}: {may}", shown_name(row))
+            });
+        }
+        PeersCommand::Revoke(args) => {
+            let answer = ask(globals, out, &Request::PeersRevoke { key: args.key })?;
+            return answer.show(out, |row| format!("revoked {}", shown_name(row)));
+        }
+        PeersCommand::Best(args) => Request::PeersBest { count: args.count },
+        PeersCommand::ResetClock(args) => {
+            let answer = ask(globals, out, &Request::PeersResetClock { peer: args.peer })?;
+            return answer.show(out, |row| format!("forgot the times seen from {}", table::text(row, "reset")));
+        }
+    };
+    let answer = ask(globals, out, &request)?;
+    if !out.json() {
+        out.text(&table::peers(&answer.rows, out.colour()))?;
+    }
+    answer.finish(out, true)
+}
+
+fn shown_name(row: &Value) -> String {
+    let name = table::text(row, "name");
+    table::safe(if name.is_empty() { table::text(row, "id") } else { name })
+}
+
+pub(crate) fn ping(globals: &Globals, out: &Out, args: Ping) -> Result<(), Exit> {
+    let request = Request::Ping { rigs: rigs(args.rigs, args.all)? };
+    ask(globals, out, &request)?.show(out, |row| {
+        let ms = table::millis(row.get("round_trip_ms").and_then(Value::as_f64));
+        format!("{}: {ms}", table::safe(label(row)))
+    })
+}
+
+pub(crate) fn status(globals: &Globals, out: &Out, args: Status) -> Result<(), Exit> {
+    if args.timeout == 0 || args.every == 0 {
+        return Err(Exit::usage("--timeout and --every are at least one second"));
+    }
+    let all = args.all || args.rigs.is_empty();
+    let request = Request::Status { rigs: rigs(args.rigs, all)?, timeout_ms: args.timeout.saturating_mul(1000) };
+    if !args.watch {
+        let answer = ask(globals, out, &request)?;
+        if !out.json() {
+            out.text(&table::status(&answer.rows, out.colour()))?;
+        }
+        return answer.finish(out, false);
+    }
+    // Until a signal ends it: a node of our own ends with the process, a daemon notices that we are gone.
+    let mut backend = Backend::open(globals)?;
+    loop {
+        let answer = ask_over(&mut backend, out, &request)?;
+        if !out.json() {
+            out.clear()?;
+            out.text(&table::status(&answer.rows, out.colour()))?;
+        }
+        std::thread::sleep(Duration::from_secs(args.every));
+    }
+}
+
+pub(crate) fn start(globals: &Globals, out: &Out, args: Start) -> Result<(), Exit> {
+    let rigs = rigs(args.rigs, args.all)?;
+    let config = args.config.as_deref().map(read_json).transpose()?;
+    let (miner_type, config) = match (args.kind, &args.profile, config) {
+        (Some(kind), None, None) if kind == "sha256d" => (kind, Some(Value::Object(Default::default()))),
+        (Some(kind), None, None) => {
+            return Err(Exit::usage(format!("starting {kind} needs a --profile of the rig or a --config of yours")));
+        }
+        (Some(kind), _, config) => (kind, config),
+        (None, None, config) => {
+            ("sha256d".to_owned(), Some(config.unwrap_or_else(|| Value::Object(Default::default()))))
+        }
+        (None, Some(_), _) => {
+            return Err(Exit::usage("name the profile's miner type too: --type sha256d, xmrig or command"));
+        }
+    };
+    let request = Request::Start { rigs, miner_type, profile: args.profile, config };
+    ask(globals, out, &request)?
+        .show(out, |row| format!("{}: started {}", table::safe(label(row)), table::safe(table::text(row, "miner"))))
+}
+
+pub(crate) fn stop(globals: &Globals, out: &Out, args: Stop) -> Result<(), Exit> {
+    if args.miner.is_some() && args.all_miners {
+        return Err(Exit::usage("give --miner or --all-miners, not both"));
+    }
+    let request = Request::Stop { rigs: rigs(args.rigs, args.all)?, miner: args.miner, all_miners: args.all_miners };
+    ask(globals, out, &request)?
+        .show(out, |row| format!("{}: stopped {}", table::safe(label(row)), table::safe(table::text(row, "miner"))))
+}
+
+pub(crate) fn logs(globals: &Globals, out: &Out, args: Logs) -> Result<(), Exit> {
+    if !(1..=10_000).contains(&args.lines) {
+        return Err(Exit::usage("-n takes 1 to 10000"));
+    }
+    let since_ms = args.since.as_deref().map(|text| since(text, now_ms())).transpose()?;
+    let request = Request::Logs { rigs: rigs(args.rigs, args.all)?, miner: args.miner, lines: args.lines, since_ms };
+    let answer = ask(globals, out, &request)?;
+    let many = answer.rows.len() > 1;
+    answer.show(out, |row| {
+        let head = if many { format!("{} {}: ", label(row), table::text(row, "miner")) } else { String::new() };
+        let lines = row.get("lines").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let text: Vec<String> = lines.map(|line| table::safe(&format!("{head}{line}"))).collect();
+        text.join("\n")
+    })
+}
+
+pub(crate) fn profiles(globals: &Globals, out: &Out, command: ProfilesCommand) -> Result<(), Exit> {
+    match command {
+        ProfilesCommand::List(_) => {
+            let answer = ask(globals, out, &Request::Profiles {})?;
+            if !out.json() {
+                out.text(&table::profiles(&answer.rows, out.colour()))?;
+            }
+            answer.finish(out, true)
+        }
+        ProfilesCommand::Put(args) => {
+            let bytes = read_file(&args.file)?;
+            let profile = parse_profile(&bytes)
+                .map_err(|e| Exit::new(exit::CONFIG, format!("{}: {e}; nothing was stored", args.file.display())))?;
+            ask(globals, out, &Request::ProfilePut { profile })?
+                .show(out, |row| format!("stored {}", table::text(row, "id")))
+        }
+        ProfilesCommand::Remove(args) => ask(globals, out, &Request::ProfileRemove { id: args.id })?
+            .show(out, |row| format!("removed {}", table::text(row, "id"))),
+    }
+}
+
+/// A whole small file; `-` is standard input.
+fn read_file(path: &Path) -> Result<Vec<u8>, Exit> {
+    let wrong = |e: &std::io::Error| Exit::new(exit::CONFIG, format!("cannot read {}: {e}", path.display()));
+    let mut bytes = Vec::new();
+    // One byte more than is allowed shows that it is too much.
+    let max = PROFILE_BYTES_MAX as u64 + 1;
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(max).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).map_err(|e| wrong(&e))?.take(max).read_to_end(&mut bytes)
+    };
+    read.map(|_| bytes).map_err(|e| wrong(&e))
+}
+
+fn read_json(path: &Path) -> Result<Value, Exit> {
+    let bytes = read_file(path)?;
+    let wrong = |why: String| Exit::new(exit::CONFIG, format!("{}: {why}", path.display()));
+    if bytes.len() > PROFILE_BYTES_MAX {
+        return Err(wrong(format!("larger than {PROFILE_BYTES_MAX} bytes")));
+    }
+    let text = rigmesh::base::check_json("config", &bytes).map_err(|e| wrong(e.to_string()))?;
+    // Where it is wrong, and not what stands there: that may be a wallet.
+    serde_json::from_str(text).map_err(|e| wrong(format!("no JSON (line {}, column {})", e.line(), e.column())))
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// `90s`, `10m`, `2h`, `1d` ago, or an RFC 3339 time, as Unix milliseconds.
+fn since(text: &str, now_ms: i64) -> Result<i64, Exit> {
+    if let Ok(time) = Timestamp::parse(text) {
+        return Ok(time.unix_millis());
+    }
+    let wrong = || Exit::usage(format!("--since {text:?} is no time: use 90s, 10m, 2h, 1d or 2026-01-31T12:00:00Z"));
+    let unit = text.chars().next_back().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let count: u32 = text.strip_suffix(unit).and_then(|n| n.parse().ok()).ok_or_else(wrong)?;
+    Ok(now_ms.saturating_sub(i64::from(count) * seconds * 1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_is_an_age_or_a_time() {
+        assert_eq!(since("90s", 100_000).unwrap(), 10_000);
+        assert_eq!(since("1d", 86_400_000).unwrap(), 0);
+        assert_eq!(since("1970-01-01T00:00:01Z", 0).unwrap(), 1000);
+        for wrong in ["", "m", "10", "-5m", "10y", "yesterday", "é"] {
+            assert_eq!(since(wrong, 0).unwrap_err().code, exit::USAGE, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rigs_are_named_or_all_of_them() {
+        assert!(rigs(vec![], false).is_err() && rigs(vec!["a".into()], true).is_err());
+        assert_eq!(rigs(vec![], true).unwrap(), Rigs::all());
+        assert_eq!(rigs(vec!["a".into()], false).unwrap(), Rigs::named(["a"]));
+    }
+}

@@ -1,0 +1,615 @@
+//! Carries requests out by calling the public handles.
+
+use super::rows::{About, LinkView, about, clock_ahead_ms, outcome_row, own_status, peer_status, result_row, row};
+use super::select::{Rig, SELF, select};
+use super::{Failure, Request, Rigs, Summary};
+use crate::base::{Error, Result, is_plain_name};
+use crate::identity::{NodeId, PublicKey};
+use crate::mesh::{Answer, Command};
+use crate::message::{Logs, MessageType, Payload, Stats, parse_response};
+use crate::miners::{self, MinerInstance, MinerManager, Profile, ProfileManager, StartRequest};
+use crate::node::{Controller, Node, Shared, Transport, uplink};
+use crate::peers::{Admission, Grants, Peer};
+use crate::session::Expect;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a rig has to answer a query.
+const QUERY: Duration = Duration::from_secs(10);
+/// How long a rig has to answer a ping.
+const PING: Duration = Duration::from_secs(5);
+/// How long our own dispatcher has to answer.
+const LOCAL: Duration = Duration::from_secs(10);
+/// No `status` waits longer for a rig than this.
+const STATUS_MAX_MS: u64 = 60_000;
+
+/// What a request gives back, row by row.
+type Each<'a> = &'a mut dyn FnMut(Value);
+
+impl Node {
+    /// Carries a command out: gives one JSON object per result, and says how many failed. What
+    /// concerns single rigs never ends the command: it is a row
+    /// `{"rig","id","error":{"kind","message"}}` and counts in [`Summary::failed`].
+    ///
+    /// # Errors
+    /// When nothing could be done at all: [`Error::NotFound`] for a rig nobody knows, [`Error::Config`]
+    /// for arguments that make no sense, and what saving can give.
+    pub fn execute(&self, request: Request, each: &mut dyn FnMut(Value)) -> Result<Summary> {
+        execute(&self.shared, request, each)
+    }
+}
+
+/// Reads a profile as a person wrote it, and refuses keys and values its miner type does not know.
+///
+/// # Errors
+/// [`Error::Config`] naming what is wrong.
+pub fn parse_profile(bytes: &[u8]) -> Result<Profile> {
+    let checked = Profile::decode(bytes).and_then(|p| miners::config::check(&p.miner_type, &p.config).map(|()| p));
+    checked.map_err(|e| Error::Config(e.to_string()))
+}
+
+pub(crate) fn execute(shared: &Arc<Shared>, request: Request, each: Each<'_>) -> Result<Summary> {
+    let me = Executor { shared, controller: Controller { shared: shared.clone() } };
+    match request {
+        Request::Peers {} => me.peers(each),
+        Request::PeersAdd { address, key, name, grant, trust_first } => {
+            me.peers_add(&address, key.as_deref(), name.as_deref(), grant.as_deref(), trust_first, each)
+        }
+        Request::PeersRemove { peer } => {
+            let id = shared.registry.resolve(&peer)?;
+            let removed = shared.registry.remove_peer(&id)?;
+            shared.control.send(Command::AccessChanged, None, 0)?;
+            each(me.peer_row(&removed));
+            Ok(one())
+        }
+        Request::PeersAllow { key, grant, name } => me.peers_allow(&key, grant.as_deref(), name.as_deref(), each),
+        Request::PeersRevoke { key } => me.peers_revoke(&key, each),
+        Request::PeersBest { count } => {
+            let best = shared.registry.select_nearest_peers(count.min(1000));
+            best.iter().for_each(|peer| each(me.peer_row(peer)));
+            Ok(Summary { asked: best.len(), failed: 0 })
+        }
+        Request::PeersResetClock { peer } => me.reset_clock(peer.as_deref(), each),
+        Request::Ping { rigs } => me.ping(&rigs, each),
+        Request::Status { rigs, timeout_ms } => me.status(&rigs, timeout_ms, each),
+        Request::Start { rigs, miner_type, profile, config } => {
+            me.start(&rigs, &miner_type, profile.as_deref(), config.as_ref(), each)
+        }
+        Request::Stop { rigs, miner, all_miners } => me.stop(&rigs, miner.as_deref(), all_miners, each),
+        Request::Logs { rigs, miner, lines, since_ms } => me.logs(&rigs, miner.as_deref(), lines, since_ms, each),
+        Request::Profiles {} => me.profiles(each),
+        Request::ProfilePut { profile } => {
+            miners::config::check(&profile.miner_type, &profile.config).map_err(|e| Error::Config(e.to_string()))?;
+            me.profile_manager()?.save_profile(&profile)?;
+            each(row(&profile.redacted()));
+            Ok(one())
+        }
+        Request::ProfileRemove { id } => {
+            me.profile_manager()?.remove_profile(&id)?;
+            each(json!({ "id": id }));
+            Ok(one())
+        }
+    }
+}
+
+fn one() -> Summary {
+    Summary { asked: 1, failed: 0 }
+}
+
+struct Executor<'a> {
+    shared: &'a Arc<Shared>,
+    controller: Controller,
+}
+
+/// The rigs of a command: whether this node is one, and the ids of the others.
+struct Asked {
+    own: bool,
+    peers: Vec<String>,
+}
+
+impl Executor<'_> {
+    // --- peers ---
+
+    fn peers(&self, each: Each<'_>) -> Result<Summary> {
+        let peers = self.shared.registry.list_peers();
+        let mut asked = peers.len();
+        peers.iter().for_each(|peer| each(self.peer_row(peer)));
+        for text in self.shared.registry.allowed_public_keys() {
+            let id = PublicKey::from_base64(&text).map(|key| key.node_id().to_string()).unwrap_or_default();
+            if !peers.iter().any(|p| p.public_key == text) {
+                let peer = Peer { id, public_key: text, ..Peer::default() };
+                each(self.peer_row(&peer));
+                asked += 1;
+            }
+        }
+        Ok(Summary { asked, failed: 0 })
+    }
+
+    fn peer_row(&self, peer: &Peer) -> Value {
+        let registry = &self.shared.registry;
+        let (admission, grants) = match peer.key() {
+            Some(key) => (registry.admission(&key), registry.grants(&key)),
+            None => (Admission::Refused, Grants::NONE),
+        };
+        let admission = match admission {
+            Admission::Listed => "allowed",
+            Admission::Open => "open",
+            Admission::Revoked => "revoked",
+            Admission::Refused => "no",
+        };
+        let extra = registry.extra(&peer.id).unwrap_or_default();
+        json!({
+            "id": peer.id,
+            "name": peer.name,
+            "key": peer.public_key,
+            "address": peer.address,
+            "tls": extra.tls,
+            "role": peer.role.as_str(),
+            "admitted": admission,
+            "grants": grants.names().collect::<Vec<_>>(),
+            "connected": peer.connected,
+            "stage": registry.stage(&peer.id),
+            "score": peer.score,
+            "latency_ms": (peer.ping_ms > 0.0).then_some(peer.ping_ms),
+            "last_seen": (!peer.last_seen.is_zero()).then_some(peer.last_seen),
+        })
+    }
+
+    fn peers_add(
+        &self,
+        address: &str,
+        key: Option<&str>,
+        name: Option<&str>,
+        grant: Option<&str>,
+        trust_first: bool,
+        each: Each<'_>,
+    ) -> Result<Summary> {
+        let mut target = uplink::parse_target(address)?;
+        if let Some(key) = key {
+            target.expect = uplink::parse_expect(key)?;
+        }
+        let grants: Option<Grants> = grant.map(str::parse).transpose()?;
+        check_name(name)?;
+        let (id, key) = match (&target.expect, trust_first) {
+            (Expect::Key(key), _) => (key.node_id(), Some(*key)),
+            (Expect::Id(id), _) => (*id, None),
+            (Expect::Anyone, true) => {
+                let transport = Transport { shared: self.shared.clone() };
+                let found = transport.connect_unknown(address)?;
+                (found.peer, Some(found.key))
+            }
+            (Expect::Anyone, false) => {
+                return Err(Error::Config(
+                    "adding a peer needs its --key (`rigmesh id` shows it over there), or --trust-first to keep the key that answers now"
+                        .to_owned(),
+                ));
+            }
+        };
+        self.refuse_own(id)?;
+        match (grants, key) {
+            (Some(grants), Some(key)) => self.shared.registry.allow(&key, grants, "cli")?,
+            (Some(_), None) => {
+                return Err(Error::Config(
+                    "a grant goes by the whole key: name it with --key, not the node id".to_owned(),
+                ));
+            }
+            (None, _) => {}
+        }
+        self.add_by_hand(id, key, name, &target.address, target.tls.then_some(target.tls_pin))?;
+        self.shared.control.send(Command::AccessChanged, None, 0)?;
+        self.row_of(id, each)
+    }
+
+    fn add_by_hand(
+        &self,
+        id: NodeId,
+        key: Option<PublicKey>,
+        name: Option<&str>,
+        address: &str,
+        tls: Option<Option<[u8; 32]>>,
+    ) -> Result<()> {
+        let peer = Peer {
+            id: id.to_string(),
+            name: name.unwrap_or_default().to_owned(),
+            public_key: key.map(|k| k.to_base64()).unwrap_or_default(),
+            address: address.to_owned(),
+            ..Peer::default()
+        };
+        let added = self.shared.registry.add_peer_with(peer, |extra| {
+            if let Some(pin) = tls {
+                (extra.tls, extra.tls_pin) = (true, pin);
+            }
+        });
+        added.map_err(|e| match e {
+            Error::Config(why) if why.ends_with("already exists") => {
+                Error::Config(format!("{why}; to change it, remove it first: rigmesh peers remove {id}"))
+            }
+            other => other,
+        })
+    }
+
+    fn peers_allow(&self, key: &str, grant: Option<&str>, name: Option<&str>, each: Each<'_>) -> Result<Summary> {
+        let key = parse_key(key)?;
+        let grants: Grants = grant.map_or(Ok(Grants::NONE), str::parse)?;
+        check_name(name)?;
+        self.refuse_own(key.node_id())?;
+        self.shared.registry.allow(&key, grants, "cli")?;
+        if name.is_some() && self.shared.registry.peer(&key.node_id().to_string()).is_none() {
+            self.add_by_hand(key.node_id(), Some(key), name, "", None)?;
+        }
+        self.shared.control.send(Command::AccessChanged, None, 0)?;
+        let peer = self.shared.registry.peer(&key.node_id().to_string());
+        let stranger = || Peer { id: key.node_id().to_string(), public_key: key.to_base64(), ..Peer::default() };
+        each(self.peer_row(&peer.unwrap_or_else(stranger)));
+        Ok(one())
+    }
+
+    fn peers_revoke(&self, selector: &str, each: Each<'_>) -> Result<Summary> {
+        let key = match PublicKey::from_base64(selector) {
+            Ok(key) => key,
+            Err(_) => self.key_of(selector)?,
+        };
+        self.shared.registry.revoke(&key)?;
+        self.shared.control.send(Command::AccessChanged, None, 0)?;
+        let peer = self.shared.registry.peer(&key.node_id().to_string());
+        let stranger = || Peer { id: key.node_id().to_string(), public_key: key.to_base64(), ..Peer::default() };
+        each(self.peer_row(&peer.unwrap_or_else(stranger)));
+        Ok(one())
+    }
+
+    fn reset_clock(&self, selector: Option<&str>, each: Each<'_>) -> Result<Summary> {
+        let key = selector.map(|s| PublicKey::from_base64(s).or_else(|_| self.key_of(s))).transpose()?;
+        self.shared.ask(LOCAL, 0, |call| Command::ResetClock { call, key })?;
+        each(json!({ "reset": key.map_or_else(|| "all".to_owned(), |k| k.node_id().to_string()) }));
+        Ok(one())
+    }
+
+    /// The key of a registered peer.
+    fn key_of(&self, selector: &str) -> Result<PublicKey> {
+        let id = self.shared.registry.resolve(selector)?;
+        self.shared
+            .registry
+            .peer(&id)
+            .and_then(|p| p.key())
+            .ok_or_else(|| Error::Config(format!("the key of {selector:?} is not known yet; name the key itself")))
+    }
+
+    fn refuse_own(&self, id: NodeId) -> Result<()> {
+        if id == self.shared.identity.id() {
+            return Err(Error::Config(
+                "that is this node's own key; the other side's is shown by `rigmesh id` over there".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn row_of(&self, id: NodeId, each: Each<'_>) -> Result<Summary> {
+        let peer = self.shared.registry.peer(&id.to_string());
+        each(self.peer_row(&peer.ok_or_else(|| Error::NotFound(format!("no peer {id}")))?));
+        Ok(one())
+    }
+
+    // --- rigs ---
+
+    fn asked(&self, rigs: &Rigs) -> Result<Asked> {
+        let found = select(self.shared, rigs)?;
+        let own = found.contains(&Rig::Own);
+        let peer = |rig| match rig {
+            Rig::Peer(id) => Some(id),
+            Rig::Own => None,
+        };
+        Ok(Asked { own, peers: found.into_iter().filter_map(peer).collect() })
+    }
+
+    fn about(&self, peer: &str) -> About {
+        about(self.shared, &Rig::Peer(peer.to_owned()))
+    }
+
+    fn own(&self) -> About {
+        about(self.shared, &Rig::Own)
+    }
+
+    fn miners(&self) -> Result<&Arc<dyn MinerManager>> {
+        self.shared.miners.as_ref().ok_or_else(|| {
+            Error::Failed(
+                if self.shared.identity.info().role.is_worker() {
+                    "the miners of this node run under its daemon, which is not running: start `rigmesh serve`"
+                } else {
+                    "this node is a controller and runs no miners"
+                }
+                .to_owned(),
+            )
+        })
+    }
+
+    fn ping(&self, rigs: &Rigs, each: Each<'_>) -> Result<Summary> {
+        let asked = self.asked(&Rigs { all: false, ..rigs.clone() });
+        let asked = if rigs.all { self.asked(rigs)? } else { asked? };
+        let mut tally = Tally::new(each);
+        if asked.own && !rigs.all {
+            tally.add(&self.own(), Err(Error::Config(format!("{SELF} is this node; ping another one"))));
+        }
+        for (peer, answer) in self.controller.sweep_ping(&asked.peers, PING) {
+            tally.add(&self.about(&peer), answer.map(|d| json!({ "round_trip_ms": millis(d) })));
+        }
+        Ok(tally.summary)
+    }
+
+    fn status(&self, rigs: &Rigs, timeout_ms: u64, each: Each<'_>) -> Result<Summary> {
+        let asked = self.asked(rigs)?;
+        let mut tally = Tally::new(each);
+        if asked.own {
+            tally.add(&self.own(), self.own_status());
+        }
+        let deadline = Duration::from_millis(timeout_ms.clamp(100, STATUS_MAX_MS));
+        let answers = self.controller.fan_out(&asked.peers, &Payload::GetStats, deadline);
+        let transport = Transport { shared: self.shared.clone() };
+        let links: BTreeMap<String, _> =
+            transport.connections()?.into_iter().filter(|l| l.active).map(|l| (l.peer.to_string(), l)).collect();
+        let now_ms = self.shared.clock.now().wall.unix_millis();
+        for (peer, answer) in answers {
+            let about = self.about(&peer);
+            let outcome = answer.and_then(|(message, round_trip)| {
+                let stats: Stats = parse_response(Some(&message), &MessageType::Stats)?;
+                let link = links.get(&message.from);
+                let latency_ms = self.shared.registry.peer(&message.from).map(|p| p.ping_ms).filter(|ms| *ms > 0.0);
+                let view = LinkView {
+                    role: link.map(|l| l.role.clone()).unwrap_or_default(),
+                    latency_ms: latency_ms.or(Some(millis(round_trip))),
+                    note: link.and_then(|l| l.note.clone()),
+                };
+                let ahead = link.and_then(|l| l.clock_skew_ms);
+                Ok(peer_status(view, &stats, ahead.unwrap_or_else(|| clock_ahead_ms(&message, round_trip, now_ms))))
+            });
+            match outcome {
+                Ok(more) => tally.add(&about, Ok(more)),
+                Err(e) => {
+                    let link = if links.contains_key(&peer) { "up" } else { "down" };
+                    tally.fail(result_row(&about, json!({ "link": link, "error": Failure::from(&e) })));
+                }
+            }
+        }
+        Ok(tally.summary)
+    }
+
+    fn own_status(&self) -> Result<Value> {
+        let info = self.shared.identity.info();
+        let stats: Vec<_> = match &self.shared.miners {
+            Some(miners) => miners.list_miners().iter().filter_map(|m| m.stats().ok()).collect(),
+            // A controller that asks for itself is told what it is; a worker, that its daemon is not there.
+            None if !info.role.is_worker() => Vec::new(),
+            None => return Err(self.miners().err().unwrap_or(Error::ShuttingDown)),
+        };
+        let behind = match self.shared.ask(LOCAL, 0, |call| Command::Clock { call })? {
+            Answer::ClockBehind(behind) => behind,
+            _ => None,
+        };
+        let uptime = self.shared.clock.mono().since(crate::base::Time::ZERO);
+        Ok(own_status(info.role.as_str(), uptime, &stats, behind))
+    }
+
+    fn start(
+        &self,
+        rigs: &Rigs,
+        miner_type: &str,
+        profile: Option<&str>,
+        config: Option<&Value>,
+        each: Each<'_>,
+    ) -> Result<Summary> {
+        let asked = self.asked(rigs)?;
+        let mut tally = Tally::new(each);
+        if asked.own {
+            tally.add(&self.own(), self.start_own(miner_type, profile, config).map(|name| json!({ "miner": name })));
+        }
+        for (peer, name) in self.controller.sweep_start(&asked.peers, miner_type, profile, config)? {
+            tally.add(&self.about(&peer), name.map(|name| json!({ "miner": name })));
+        }
+        Ok(tally.summary)
+    }
+
+    fn start_own(&self, miner_type: &str, profile: Option<&str>, config: Option<&Value>) -> Result<String> {
+        let miners = self.miners()?;
+        let profile = profile.map(|id| self.profile_manager()?.profile(id)).transpose()?;
+        let request = StartRequest { miner_type: miner_type.to_owned(), profile, config: config.cloned() };
+        Ok(miners.start_miner(&request)?.name())
+    }
+
+    fn stop(&self, rigs: &Rigs, miner: Option<&str>, all_miners: bool, each: Each<'_>) -> Result<Summary> {
+        let asked = self.asked(rigs)?;
+        let mut tally = Tally::new(each);
+        if asked.own {
+            match self.own_names(miner, all_miners) {
+                Ok(names) => {
+                    for name in names {
+                        let stopped = self.miners().and_then(|m| m.stop_miner(&name));
+                        tally.add(&self.own(), stopped.map(|()| json!({ "miner": name })));
+                    }
+                }
+                Err(e) => tally.add(&self.own(), Err(e)),
+            }
+        }
+        for (name, peers) in self.names_on(asked.peers, miner, all_miners, &mut tally) {
+            for (peer, stopped) in self.controller.sweep_stop(&peers, &name) {
+                tally.add(&self.about(&peer), stopped.map(|_| json!({ "miner": name })));
+            }
+        }
+        Ok(tally.summary)
+    }
+
+    fn logs(
+        &self,
+        rigs: &Rigs,
+        miner: Option<&str>,
+        lines: i64,
+        since_ms: Option<i64>,
+        each: Each<'_>,
+    ) -> Result<Summary> {
+        let asked = self.asked(rigs)?;
+        let mut tally = Tally::new(each);
+        if asked.own {
+            match self.own_names(miner, true) {
+                Ok(names) => {
+                    for name in names {
+                        tally.add(&self.own(), self.own_logs(&name, lines, since_ms));
+                    }
+                }
+                Err(e) => tally.add(&self.own(), Err(e)),
+            }
+        }
+        for (name, peers) in self.names_on(asked.peers, miner, true, &mut tally) {
+            for (peer, logs) in self.controller.sweep_logs(&peers, &name, lines, since_ms) {
+                let row = logs.map(|Logs { lines, has_more, .. }| {
+                    json!({ "miner": name, "lines": lines.unwrap_or_default(), "has_more": has_more })
+                });
+                tally.add(&self.about(&peer), row);
+            }
+        }
+        Ok(tally.summary)
+    }
+
+    fn own_logs(&self, name: &str, lines: i64, since_ms: Option<i64>) -> Result<Value> {
+        let slice = self.miners()?.miner(name)?.console_history(usize::try_from(lines).unwrap_or(0), since_ms);
+        Ok(json!({ "miner": name, "lines": slice.lines, "has_more": slice.has_more }))
+    }
+
+    /// The miners of this node that are meant.
+    fn own_names(&self, miner: Option<&str>, every: bool) -> Result<Vec<String>> {
+        let names: Vec<String> = self.miners()?.list_miners().iter().map(|m| MinerInstance::name(&**m)).collect();
+        meant(miner, every, names)
+    }
+
+    /// Which miner is meant on which rigs. Where none is named the rig is asked what it runs.
+    fn names_on(
+        &self,
+        peers: Vec<String>,
+        miner: Option<&str>,
+        every: bool,
+        tally: &mut Tally<'_>,
+    ) -> BTreeMap<String, Vec<String>> {
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        if let Some(name) = miner {
+            if !peers.is_empty() {
+                found.insert(name.to_owned(), peers);
+            }
+            return found;
+        }
+        for (peer, stats) in self.controller.sweep_stats(&peers, QUERY) {
+            let names = stats.and_then(|s| meant(None, every, s.miners().iter().map(|m| m.name.clone()).collect()));
+            match names {
+                Ok(names) => names.into_iter().for_each(|name| found.entry(name).or_default().push(peer.clone())),
+                Err(e) => tally.add(&self.about(&peer), Err(e)),
+            }
+        }
+        found
+    }
+
+    // --- profiles ---
+
+    fn profile_manager(&self) -> Result<&Arc<dyn ProfileManager>> {
+        self.shared.profiles.as_ref().ok_or_else(|| Error::Failed("this node stores no profiles".to_owned()))
+    }
+
+    fn profiles(&self, each: Each<'_>) -> Result<Summary> {
+        let manager = self.profile_manager()?;
+        let (profiles, broken) = (manager.list_profiles()?, manager.broken_profiles());
+        profiles.iter().for_each(|p| each(row(&p.redacted())));
+        for (id, error) in &broken {
+            each(json!({ "id": id, "error": Failure::from(error) }));
+        }
+        Ok(Summary { asked: profiles.len() + broken.len(), failed: broken.len() })
+    }
+}
+
+/// Rows given so far.
+struct Tally<'a> {
+    each: Each<'a>,
+    summary: Summary,
+}
+
+impl<'a> Tally<'a> {
+    fn new(each: Each<'a>) -> Tally<'a> {
+        Tally { each, summary: Summary::default() }
+    }
+
+    fn add(&mut self, about: &About, outcome: Result<Value>) {
+        let (row, failed) = outcome_row(about, outcome);
+        self.summary.asked += 1;
+        self.summary.failed += usize::from(failed);
+        (self.each)(row);
+    }
+
+    fn fail(&mut self, row: Value) {
+        self.summary.asked += 1;
+        self.summary.failed += 1;
+        (self.each)(row);
+    }
+}
+
+/// The miners meant among those that are there: the named one, all, or the only one.
+fn meant(miner: Option<&str>, every: bool, names: Vec<String>) -> Result<Vec<String>> {
+    match (miner, names.as_slice()) {
+        (Some(name), _) => Ok(vec![name.to_owned()]),
+        (None, []) => Err(Error::NotFound("no miner was started there".to_owned())),
+        (None, [_]) => Ok(names),
+        (None, _) if every => Ok(names),
+        (None, several) => {
+            let shown: Vec<_> = several.iter().map(|name| crate::base::quote_value(name)).collect();
+            Err(Error::NotFound(format!(
+                "several miners are there ({}): name one with --miner, or use --all-miners",
+                shown.join(", ")
+            )))
+        }
+    }
+}
+
+fn parse_key(text: &str) -> Result<PublicKey> {
+    PublicKey::from_base64(text).map_err(|e| {
+        let shown: String = text.chars().take(64).collect();
+        Error::Config(format!("{shown:?} is no public key ({e}); `rigmesh id` shows it over there"))
+    })
+}
+
+fn check_name(name: Option<&str>) -> Result<()> {
+    match name {
+        Some(name) if !is_plain_name(name) || name.is_empty() => Err(Error::Config(format!(
+            "the name {} cannot be used: take at most 64 of A-Z a-z 0-9 space _ -, first and last a letter or digit",
+            crate::base::quote_value(name)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn millis(d: Duration) -> f64 {
+    (d.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_only_miner_needs_no_name_and_of_several_one_must_be_named() {
+        let names = |n: usize| (0..n).map(|i| format!("m{i}")).collect::<Vec<_>>();
+        assert_eq!(meant(Some("x"), false, names(0)).unwrap(), ["x"]);
+        assert_eq!(meant(None, false, names(1)).unwrap(), ["m0"]);
+        assert_eq!(meant(None, true, names(2)).unwrap(), ["m0", "m1"]);
+        assert!(meant(None, false, names(2)).unwrap_err().to_string().contains("m0, m1"));
+        assert!(matches!(meant(None, true, names(0)), Err(Error::NotFound(_))));
+    }
+
+    #[test]
+    fn a_profile_is_checked_before_it_is_stored() {
+        let good = br#"{"id":"a","name":"n","minerType":"sha256d","config":{"threads":1}}"#;
+        assert_eq!(parse_profile(good).unwrap().id, "a");
+        for (bad, word) in [
+            (&br#"{"id":"a","name":"n","minerType":"cow","config":{}}"#[..], "cow"),
+            (br#"{"id":"a","name":"n","minerType":"sha256d","config":{"shell":"x"}}"#, "shell"),
+            (b"{", "profile"),
+        ] {
+            let error = parse_profile(bad).unwrap_err();
+            assert!(matches!(error, Error::Config(_)) && error.to_string().contains(word), "{error}");
+        }
+    }
+}

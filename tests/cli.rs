@@ -1,0 +1,14 @@
+//! The binary as a user drives it: folders, commands, a daemon, real miner processes. Nothing here
+//! knows the library; what it looks at is output, exit codes, files and processes.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+
+#[path = "cli/bad_input.rs"]
+mod bad_input;
+#[path = "cli/cycle.rs"]
+mod cycle;
+#[path = "cli/peers.rs"]
+mod peers;
+#[path = "cli/user.rs"]
+mod user;
+
+mod support;
