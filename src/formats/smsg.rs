@@ -7,7 +7,7 @@
 
 use super::reading::{null_is_default, object_only};
 use super::{gojson, sigil, trix};
-use crate::base::{Error, Result, base64_encode, check_json};
+use crate::base::{Error, Result, base64_encode, check_json, string_run};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -171,26 +171,13 @@ fn usual_body(plain: &str, out: &mut Vec<u8>) -> Option<()> {
     (plain_number && number.parse::<i64>().is_ok()).then_some(())
 }
 
-/// Whether a byte inside a JSON string stands for itself: everything but quote, backslash and control
-/// characters.
-static STANDS: [bool; 256] = {
-    let mut table = [true; 256];
-    let mut c = 0;
-    while c < 256 {
-        table[c] = !(c < 0x20 || c == 0x22 || c == 0x5c);
-        c += 1;
-    }
-    table
-};
-
 /// Appends the value of a JSON string whose opening quote is already gone. Returns what follows the
 /// closing quote; `None` when it is no valid string.
 fn unescape_into<'a>(text: &'a str, out: &mut Vec<u8>) -> Option<&'a str> {
     out.reserve(text.len());
     let mut rest = text;
     loop {
-        let run = rest.bytes().position(|c| !STANDS.get(usize::from(c)).copied().unwrap_or(false))?;
-        let (plain, special) = rest.split_at_checked(run)?;
+        let (plain, special) = rest.split_at_checked(string_run(rest.as_bytes()))?;
         out.extend_from_slice(plain.as_bytes());
         match special.as_bytes() {
             [b'"', ..] => return special.get(1..),

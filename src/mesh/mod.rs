@@ -24,9 +24,9 @@ pub(crate) use marks::MarksTable;
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
 use crate::message::{Announcement, Disconnect, DisconnectCode, ErrorCode, Message, MessageType, Payload};
 use crate::peers::{Admission, Expected, LifecycleOutput, PeerRegistry};
-use crate::session::{Dialogue, DialogueConfig, Expect, Lane, Opening, Verdict};
+use crate::session::{Dialogue, DialogueConfig, Established, Expect, Lane, Opening, Verdict};
 use dials::Dials;
-use links::Links;
+use links::{Link, Links};
 use parking_lot::RwLock;
 use rpc::{Pending, Rpc, Waiting};
 use std::collections::VecDeque;
@@ -126,7 +126,9 @@ impl Mesh {
                     return;
                 }
                 let dialogue = Dialogue::new(self.config.dialogue.clone(), self.id.clone(), &established, now.mono);
-                self.links.insert(link, *established, address, dial, limits, dialogue, now);
+                let Established { identity, key, id, .. } = *established;
+                let (peer, since) = (id.to_string(), now.wall);
+                self.links.insert(link, Link { key, peer, identity, address, dial, dialogue, limits, since, closing: false });
                 self.drive_link(now, link); // the first ping is due
             }
             Input::Message { link, message } => self.handle_message(now, link, message),

@@ -204,11 +204,9 @@ impl Dispatcher {
             let worked = self.turn();
             self.serve_timers();
             self.flush_dirty();
-            if let Some(ends) = self.ending {
-                if self.conns.is_empty() || self.clock.mono() >= ends {
-                    let cut = self.conns.len();
-                    return Drained { closed: self.standing.saturating_sub(cut), cut };
-                }
+            if self.ending.is_some_and(|ends| self.conns.is_empty() || self.clock.mono() >= ends) {
+                let cut = self.conns.len();
+                return Drained { closed: self.standing.saturating_sub(cut), cut };
             }
             if worked {
                 spin_until = Instant::now() + SPIN;
