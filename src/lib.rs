@@ -20,10 +20,10 @@ pub use node::{Config, Controller, Node, NodeBuilder, Sweep, Transport};
 pub use runtime::files::identity::{IdentityFiles, NodeManager};
 pub use runtime::files::lock::FolderLock;
 pub use runtime::files::paths::Paths;
-pub use runtime::files::registry::SharedRegistry;
-pub use runtime::log_sink::init_log;
-pub use runtime::net::tls::TlsPair;
 pub use runtime::files::profiles::FileProfileManager;
+pub use runtime::files::registry::SharedRegistry;
 #[doc(hidden)]
 pub use runtime::hidden;
+pub use runtime::log_sink::init_log;
+pub use runtime::net::tls::TlsPair;
 pub use runtime::process::{DeclaredCommand, MinerSettings, ProcessMinerManager};

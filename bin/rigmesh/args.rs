@@ -4,6 +4,9 @@ use argh::FromArgs;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+/// What `-` stands for where a file is named.
+pub(crate) const STDIN: &str = "/dev/stdin";
+
 /// Options of every command, wherever they stand.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Globals {
@@ -43,11 +46,15 @@ pub(crate) fn split_globals(args: impl Iterator<Item = OsString>) -> Result<(Glo
             "--data-dir" => globals.data_dir = Some(PathBuf::from(value(joined)?)),
             "--log-level" => {
                 let text = value(joined)?;
-                let level = text.parse().map_err(|_| format!("unknown log level {text:?}: use off, error, warn, info, debug or trace"))?;
+                let level = text
+                    .parse()
+                    .map_err(|_| format!("unknown log level {text:?}: use off, error, warn, info, debug or trace"))?;
                 globals.log_level = Some(level);
             }
             "--json" if joined.is_none() => globals.json = true,
             "-h" => rest.push("--help".to_owned()),
+            // The parser takes a lone dash for an option.
+            "-" => rest.push(STDIN.to_owned()),
             _ => {
                 rest.push(name);
                 rest.extend(joined);
@@ -389,7 +396,11 @@ pub(crate) struct Demo {
 
 /// Print a completion script for a shell.
 #[derive(Debug, FromArgs)]
-#[argh(subcommand, name = "completions", example = "{command_name} bash > ~/.local/share/bash-completion/completions/rigmesh")]
+#[argh(
+    subcommand,
+    name = "completions",
+    example = "{command_name} bash > ~/.local/share/bash-completion/completions/rigmesh"
+)]
 pub(crate) struct Completions {
     /// bash, zsh or fish
     #[argh(positional)]

@@ -73,7 +73,11 @@ fn bash() -> String {
         let _ = writeln!(text, "    {option}) COMPREPLY=($(compgen -W \"{values}\" -- \"$cur\")); return;;");
     }
     let _ = writeln!(text, "    {}) COMPREPLY=($(compgen -f -- \"$cur\")); return;;", FILES.join("|"));
-    let _ = writeln!(text, "  esac\n  if [ \"$COMP_CWORD\" -eq 1 ]; then words=\"{}\"\n  else case \"$first $second\" in", firsts().join(" "));
+    let _ = writeln!(
+        text,
+        "  esac\n  if [ \"$COMP_CWORD\" -eq 1 ]; then words=\"{}\"\n  else case \"$first $second\" in",
+        firsts().join(" ")
+    );
     for (path, _, options) in COMMANDS {
         let pattern = if path.contains(' ') { format!("\"{path}\"") } else { format!("\"{path} \"*") };
         let _ = writeln!(text, "    {pattern}) words=\"{} {}\";;", options.join(" "), GLOBALS.join(" "));
@@ -84,7 +88,9 @@ fn bash() -> String {
             let _ = writeln!(text, "    \"{first} \"*) words=\"{}\";;", subcommands.join(" "));
         }
     }
-    text.push_str("  esac; fi\n  COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\ncomplete -o default -F _rigmesh rigmesh\n");
+    text.push_str(
+        "  esac; fi\n  COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\ncomplete -o default -F _rigmesh rigmesh\n",
+    );
     text
 }
 
@@ -108,7 +114,13 @@ fn fish() -> String {
     for (path, _, options) in COMMANDS {
         let seen: Vec<String> = path.split(' ').map(|word| format!("__fish_seen_subcommand_from {word}")).collect();
         for option in *options {
-            let _ = writeln!(text, "complete -c rigmesh -n '{}' -l {}{}", seen.join("; and "), option.trim_start_matches('-'), value(option));
+            let _ = writeln!(
+                text,
+                "complete -c rigmesh -n '{}' -l {}{}",
+                seen.join("; and "),
+                option.trim_start_matches('-'),
+                value(option)
+            );
         }
     }
     text.push_str("complete -c rigmesh -n '__fish_seen_subcommand_from completions' -a 'bash zsh fish'\n");
@@ -175,7 +187,8 @@ mod tests {
 
     #[test]
     fn bash_reads_the_script() {
-        let Ok(output) = std::process::Command::new("bash").args(["-n", "-c", &script("bash").unwrap()]).output() else {
+        let Ok(output) = std::process::Command::new("bash").args(["-n", "-c", &script("bash").unwrap()]).output()
+        else {
             return; // no bash here
         };
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

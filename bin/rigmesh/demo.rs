@@ -41,7 +41,9 @@ pub(crate) fn demo(out: &Out, seconds: u64) -> Result<(), Exit> {
     let ended = fleet.end();
     drop(folder);
     match (interrupted.signal(), result, ended) {
-        (Some(signal), ..) => Err(Exit::new(exit::SIGNAL.saturating_add(signal), "interrupted; everything was cleaned up")),
+        (Some(signal), ..) => {
+            Err(Exit::new(exit::SIGNAL.saturating_add(signal), "interrupted; everything was cleaned up"))
+        }
         (None, Err(e), _) | (None, Ok(()), Err(e)) => Err(e),
         (None, Ok(()), Ok(())) => {
             say(out, "every step worked; nothing is left behind");
@@ -73,7 +75,8 @@ struct Fleet {
 
 impl Fleet {
     fn start(folder: &Path) -> Result<Fleet, Exit> {
-        let controller = Node::builder().data_dir(folder.join("controller")).role(Role::Controller).name("controller").start();
+        let controller =
+            Node::builder().data_dir(folder.join("controller")).role(Role::Controller).name("controller").start();
         let controller = controller.map_err(|e| failed("starting the controller", e))?;
         let key = controller.identity().public_key();
         let mut fleet = Fleet { controller: Some(controller), rigs: Vec::new(), pids: Vec::new() };
@@ -141,9 +144,11 @@ impl Fleet {
             return Ok(());
         }
         say(out, "4. reading the logs");
-        let logs = self.ask("reading the logs", Request::Logs { rigs: Rigs::all(), miner: None, lines: 3, since_ms: None })?;
+        let logs =
+            self.ask("reading the logs", Request::Logs { rigs: Rigs::all(), miner: None, lines: 3, since_ms: None })?;
         for row in &logs {
-            let lines: Vec<&str> = row.get("lines").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+            let lines: Vec<&str> =
+                row.get("lines").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
             if lines.is_empty() {
                 return Err(failed("reading the logs", format!("{} has none", table::text(row, "rig"))));
             }
@@ -153,7 +158,8 @@ impl Fleet {
         }
         say(out, "5. stopping the miners");
         self.note_pids();
-        let stopped = self.ask("stopping the miners", Request::Stop { rigs: Rigs::all(), miner: None, all_miners: true })?;
+        let stopped =
+            self.ask("stopping the miners", Request::Stop { rigs: Rigs::all(), miner: None, all_miners: true })?;
         for row in &stopped {
             show(out, row, || format!("{}: stopped {}", table::text(row, "rig"), table::text(row, "miner")))?;
         }
@@ -188,7 +194,9 @@ impl Fleet {
             if begin.elapsed() >= shown.max(HASHRATE_MAX) {
                 return Err(failed("watching the fleet", "not every rig showed a hashrate"));
             }
-            interrupted.sleep(Duration::from_secs(1).min(shown.saturating_sub(begin.elapsed()).max(Duration::from_millis(200))));
+            interrupted.sleep(
+                Duration::from_secs(1).min(shown.saturating_sub(begin.elapsed()).max(Duration::from_millis(200))),
+            );
         }
     }
 
@@ -252,7 +260,9 @@ impl Folder {
     fn make() -> Result<Folder, Exit> {
         let path = std::env::temp_dir().join(format!("rigmesh-demo-{}", std::process::id()));
         let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(|e| Exit::new(exit::CONFIG, format!("cannot make the folder {}: {e}; set TMPDIR", path.display())))?;
+        made.map_err(|e| {
+            Exit::new(exit::CONFIG, format!("cannot make the folder {}: {e}; set TMPDIR", path.display()))
+        })?;
         Ok(Folder { path })
     }
 }

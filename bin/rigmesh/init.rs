@@ -67,7 +67,13 @@ pub(crate) fn id(globals: &Globals, out: &Out) -> Result<(), Exit> {
         return out.row(&row);
     }
     let info = identity.info();
-    let mut text = format!("id    {}\nkey   {}\nname  {}\nrole  {}\n", info.id, info.public_key, crate::table::safe(&info.name), info.role);
+    let mut text = format!(
+        "id    {}\nkey   {}\nname  {}\nrole  {}\n",
+        info.id,
+        info.public_key,
+        crate::table::safe(&info.name),
+        info.role
+    );
     if let Some(fingerprint) = fingerprint {
         text += &format!("tls   {fingerprint}\n");
     }

@@ -12,8 +12,8 @@ mod serve;
 mod settings;
 mod table;
 
-use args::{Cli, Command, Globals};
 use argh::FromArgs as _;
+use args::{Cli, Command, Globals};
 use exit::Exit;
 use output::Out;
 use std::ffi::OsString;
@@ -58,7 +58,21 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
     let mut lines = words.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("Run "));
     let shown = lines.by_ref().take(6).collect::<Vec<_>>().join(" ");
     let command: String = typed.iter().take_while(|w| !w.starts_with('-')).take(1).map(|w| format!(" {w}")).collect();
-    let known = ["init", "id", "serve", "peers", "ping", "status", "start", "stop", "logs", "profiles", "demo", "completions", "version"];
+    let known = [
+        "init",
+        "id",
+        "serve",
+        "peers",
+        "ping",
+        "status",
+        "start",
+        "stop",
+        "logs",
+        "profiles",
+        "demo",
+        "completions",
+        "version",
+    ];
     let command = if known.iter().any(|k| command.trim() == *k) { command } else { String::new() };
     Exit::usage(format!("{shown}; see: rigmesh{command} --help"))
 }

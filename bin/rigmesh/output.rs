@@ -33,7 +33,8 @@ impl Out {
     pub(crate) fn text(&self, text: &str) -> Result<(), Exit> {
         let mut out = std::io::stdout().lock();
         let end = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
-        let written = out.write_all(text.as_bytes()).and_then(|()| out.write_all(end.as_bytes())).and_then(|()| out.flush());
+        let written =
+            out.write_all(text.as_bytes()).and_then(|()| out.write_all(end.as_bytes())).and_then(|()| out.flush());
         written.map_err(|e| match e.kind() {
             std::io::ErrorKind::BrokenPipe => Exit::new(exit::FAILED, ""),
             _ => Exit::new(exit::FAILED, format!("cannot write to standard output: {e}")),

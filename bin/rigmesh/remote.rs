@@ -1,7 +1,7 @@
 //! The commands that speak to a node: to the daemon of the folder when one runs, otherwise to a
 //! node that lives for this one command and leaves nothing running.
 
-use crate::args::{Globals, Logs, PeersCommand, Ping, ProfilesCommand, Start, Status, Stop};
+use crate::args::{Globals, Logs, PeersCommand, Ping, ProfilesCommand, STDIN, Start, Status, Stop};
 use crate::exit::{self, Exit};
 use crate::output::Out;
 use crate::{settings, table};
@@ -124,14 +124,21 @@ pub(crate) fn peers(globals: &Globals, out: &Out, command: PeersCommand) -> Resu
         PeersCommand::List(_) => Request::Peers {},
         PeersCommand::Add(args) => {
             if args.key.is_none() && !args.trust_first && !args.address.contains('@') {
-                let next = "give --key (`rigmesh id` shows it over there), or --trust-first to keep the key that answers now";
+                let next =
+                    "give --key (`rigmesh id` shows it over there), or --trust-first to keep the key that answers now";
                 return Err(Exit::usage(format!("adding a peer needs its key: {next}")));
             }
             if args.key.is_some() && args.trust_first {
                 return Err(Exit::usage("give --key or --trust-first, not both"));
             }
             let trust_first = args.trust_first;
-            let request = Request::PeersAdd { address: args.address, key: args.key, name: args.name, grant: args.grant, trust_first };
+            let request = Request::PeersAdd {
+                address: args.address,
+                key: args.key,
+                name: args.name,
+                grant: args.grant,
+                trust_first,
+            };
             let answer = ask(globals, out, &request)?;
             if trust_first && let Some(row) = answer.rows.first() {
                 let (key, id) = (table::text(row, "key"), table::text(row, "id"));
@@ -146,8 +153,18 @@ pub(crate) fn peers(globals: &Globals, out: &Out, command: PeersCommand) -> Resu
         PeersCommand::Allow(args) => {
             let request = Request::PeersAllow { key: args.key, grant: args.grant, name: args.name };
             return ask(globals, out, &request)?.show(out, |row| {
-                let grants: Vec<&str> = row.get("grants").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-                let may = if grants.is_empty() { "it may connect".to_owned() } else { format!("it may {}", grants.join(", ")) };
+                let grants: Vec<&str> = row
+                    .get("grants")
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .collect();
+                let may = if grants.is_empty() {
+                    "it may connect".to_owned()
+                } else {
+                    format!("it may {}", grants.join(", "))
+                };
                 format!("allowed {}: {may}", shown_name(row))
             });
         }
@@ -215,8 +232,12 @@ pub(crate) fn start(globals: &Globals, out: &Out, args: Start) -> Result<(), Exi
             return Err(Exit::usage(format!("starting {kind} needs a --profile of the rig or a --config of yours")));
         }
         (Some(kind), _, config) => (kind, config),
-        (None, None, config) => ("sha256d".to_owned(), Some(config.unwrap_or_else(|| Value::Object(Default::default())))),
-        (None, Some(_), _) => return Err(Exit::usage("name the profile's miner type too: --type sha256d, xmrig or command")),
+        (None, None, config) => {
+            ("sha256d".to_owned(), Some(config.unwrap_or_else(|| Value::Object(Default::default()))))
+        }
+        (None, Some(_), _) => {
+            return Err(Exit::usage("name the profile's miner type too: --type sha256d, xmrig or command"));
+        }
     };
     let request = Request::Start { rigs, miner_type, profile: args.profile, config };
     ask(globals, out, &request)?
@@ -261,21 +282,21 @@ pub(crate) fn profiles(globals: &Globals, out: &Out, command: ProfilesCommand) -
             let bytes = read_file(&args.file)?;
             let profile = parse_profile(&bytes)
                 .map_err(|e| Exit::new(exit::CONFIG, format!("{}: {e}; nothing was stored", args.file.display())))?;
-            ask(globals, out, &Request::ProfilePut { profile })?.show(out, |row| format!("stored {}", table::text(row, "id")))
+            ask(globals, out, &Request::ProfilePut { profile })?
+                .show(out, |row| format!("stored {}", table::text(row, "id")))
         }
-        ProfilesCommand::Remove(args) => {
-            ask(globals, out, &Request::ProfileRemove { id: args.id })?.show(out, |row| format!("removed {}", table::text(row, "id")))
-        }
+        ProfilesCommand::Remove(args) => ask(globals, out, &Request::ProfileRemove { id: args.id })?
+            .show(out, |row| format!("removed {}", table::text(row, "id"))),
     }
 }
 
-/// A whole small file; `-` is standard input.
+/// A whole small file, or standard input.
 fn read_file(path: &Path) -> Result<Vec<u8>, Exit> {
     let wrong = |e: &std::io::Error| Exit::new(exit::CONFIG, format!("cannot read {}: {e}", path.display()));
     let mut bytes = Vec::new();
     // One byte more than is allowed shows that it is too much.
     let max = PROFILE_BYTES_MAX as u64 + 1;
-    let read = if path == Path::new("-") {
+    let read = if path == Path::new(STDIN) {
         std::io::stdin().lock().take(max).read_to_end(&mut bytes)
     } else {
         std::fs::File::open(path).map_err(|e| wrong(&e))?.take(max).read_to_end(&mut bytes)

@@ -105,8 +105,10 @@ fn announce(node: &Node, out: &Out, tls: bool, open: bool) -> Result<(), Exit> {
     let text = |row: &Value, key: &str| row.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let commanding: Vec<&Value> = peers.iter().filter(|row| grants(row) > 0).collect();
     if out.json() {
-        let commanding: Vec<Value> =
-            commanding.iter().map(|row| json!({"id": row["id"], "name": row["name"], "grants": row["grants"]})).collect();
+        let commanding: Vec<Value> = commanding
+            .iter()
+            .map(|row| json!({"id": row["id"], "name": row["name"], "grants": row["grants"]}))
+            .collect();
         return out.row(&json!({
             "id": info.id, "name": info.name, "role": info.role.as_str(), "listen": listen, "open": open, "may_command": commanding,
         }));

@@ -32,7 +32,10 @@ pub(crate) fn identity(paths: &Paths) -> Result<Identity, Exit> {
     let identity = IdentityFiles::from(paths).load().map_err(|e| Exit::at_start(&e))?;
     identity.ok_or_else(|| {
         let place = paths.private_key.display();
-        Exit::new(exit::CONFIG, format!("there is no identity ({place} is missing); make one: rigmesh init --role controller"))
+        Exit::new(
+            exit::CONFIG,
+            format!("there is no identity ({place} is missing); make one: rigmesh init --role controller"),
+        )
     })
 }
 
@@ -43,7 +46,9 @@ pub(crate) fn config(paths: &Paths, given: Option<&Path>) -> Result<Config, Exit
     match std::fs::metadata(&path) {
         Err(e) if e.kind() == ErrorKind::NotFound && given.is_none() => return Ok(Config::default()),
         Err(e) => return Err(wrong(e.to_string())),
-        Ok(metadata) if metadata.len() > CONFIG_BYTES_MAX => return Err(wrong(format!("larger than {CONFIG_BYTES_MAX} bytes"))),
+        Ok(metadata) if metadata.len() > CONFIG_BYTES_MAX => {
+            return Err(wrong(format!("larger than {CONFIG_BYTES_MAX} bytes")));
+        }
         Ok(_) => {}
     }
     let bytes = std::fs::read(&path).map_err(|e| wrong(e.to_string()))?;
@@ -81,8 +86,8 @@ struct CommandConfig {
 /// What the miners of this node are run with.
 pub(crate) fn miners(paths: &Paths, config: &Config) -> Result<MinerSettings, Exit> {
     let value = serde_json::to_value(&config.miners).unwrap_or_default();
-    let read: MinersConfig = serde_json::from_value(value)
-        .map_err(|e| Exit::from(Error::Config(format!("configuration: miners: {e}"))))?;
+    let read: MinersConfig =
+        serde_json::from_value(value).map_err(|e| Exit::from(Error::Config(format!("configuration: miners: {e}"))))?;
     let mut settings = MinerSettings::new(&paths.data);
     settings.xmrig = read.xmrig;
     settings.log_lines_max = config.log_lines_max;

@@ -141,14 +141,16 @@ pub(crate) fn failure(row: &Value) -> Option<Failure> {
 
 /// The fleet: a line for each miner, and one for a rig that has none or gave no answer.
 pub(crate) fn status(rows: &[Value], colour: bool) -> String {
-    let headers = ["RIG", "LINK", "LATENCY", "MINER", "STATE", "HASHRATE", "SHARES", "REJECTED", "UPTIME", "POOL", "NOTE"];
+    let headers =
+        ["RIG", "LINK", "LATENCY", "MINER", "STATE", "HASHRATE", "SHARES", "REJECTED", "UPTIME", "POOL", "NOTE"];
     let mut lines = Vec::new();
     for row in rows {
         let link = text(row, "link");
         let failure = failure(row);
         let tone = if failure.is_some() { Tone::Bad } else { Tone::Good };
         let latency = millis(row.get("latency_ms").and_then(Value::as_f64));
-        let head = [Cell::new(text(row, "rig")), Cell::toned(if link.is_empty() { "-" } else { link }, tone), latency.into()];
+        let head =
+            [Cell::new(text(row, "rig")), Cell::toned(if link.is_empty() { "-" } else { link }, tone), latency.into()];
         let warning = text(row, "warning");
         let miners = row.get("miners").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         for (i, miner) in miners.iter().enumerate() {
@@ -193,7 +195,8 @@ pub(crate) fn peers(rows: &[Value], colour: bool) -> String {
     let lines: Vec<Vec<Cell>> = rows
         .iter()
         .map(|row| {
-            let grants: Vec<&str> = row.get("grants").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+            let grants: Vec<&str> =
+                row.get("grants").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
             let up = row.get("connected").and_then(Value::as_bool).unwrap_or(false);
             let stage = text(row, "stage");
             let scheme = if row.get("tls").and_then(Value::as_bool).unwrap_or(false) { "wss://" } else { "" };
@@ -271,7 +274,9 @@ mod tests {
         let table = status(&rows, false);
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 5);
-        assert!(lines[1].contains("1.50 kH/s") && lines[1].contains("1m 01s") && lines[1].ends_with("10 min behind ours"));
+        assert!(
+            lines[1].contains("1.50 kH/s") && lines[1].contains("1m 01s") && lines[1].ends_with("10 min behind ours")
+        );
         assert!(lines[2].contains(" ? ") && lines[2].ends_with("no API"));
         assert!(lines[3].contains("down") && lines[3].ends_with("unreachable: no route"));
         assert!(lines[4].ends_with("no miners"));

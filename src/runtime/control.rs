@@ -64,7 +64,9 @@ impl ControlServer {
                 path.display()
             )));
         }
-        let listener = Arc::new(bind(path).map_err(|e| Error::io(format!("cannot open the control socket {}", path.display()), &e))?);
+        let listener = Arc::new(
+            bind(path).map_err(|e| Error::io(format!("cannot open the control socket {}", path.display()), &e))?,
+        );
         let server = ControlServer { listener, path: path.to_owned(), state: Arc::default() };
         let (listener, state) = (server.listener.clone(), server.state.clone());
         server.state.threads.spawn("control", STACK, move || accept(&listener, &state, &handler))?;
@@ -176,8 +178,9 @@ fn serve(stream: &UnixStream, state: &State, handler: &Handler) {
             }
             Err(_) => return,
         };
-        let request = check_json("request", &line)
-            .and_then(|text| serde_json::from_str::<Value>(text).map_err(|e| Error::malformed("request", e.to_string())));
+        let request = check_json("request", &line).and_then(|text| {
+            serde_json::from_str::<Value>(text).map_err(|e| Error::malformed("request", e.to_string()))
+        });
         let mut broken = false;
         let end = match request {
             Ok(request) => {
@@ -234,13 +237,24 @@ impl ControlConnection {
                 stream.set_write_timeout(Some(WRITE_MAX)).map_err(|e| io(&e))?;
                 Ok(Some(ControlConnection { lines: BufReader::new(stream) }))
             }
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory) => Ok(None),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(None)
+            }
             Err(e) => Err(io(&e)),
         }
     }
 
     /// Sends a request and hands each row on. The inner result is the daemon's `done` or `error`.
-    pub(crate) fn ask(&mut self, request: &Value, each: &mut dyn FnMut(Value)) -> Result<std::result::Result<Value, Value>> {
+    pub(crate) fn ask(
+        &mut self,
+        request: &Value,
+        each: &mut dyn FnMut(Value),
+    ) -> Result<std::result::Result<Value, Value>> {
         let lost = || Error::Failed("the daemon ended before it answered; is it stopping? look at its log".to_owned());
         send(self.lines.get_ref(), request).map_err(|_| lost())?;
         loop {

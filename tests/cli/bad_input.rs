@@ -132,7 +132,8 @@ fn a_folder_that_cannot_be_written_is_named() {
     let file = folder.write("file", "");
     let inside = file.join("data");
     let binary = env!("CARGO_BIN_EXE_rigmesh");
-    let run = |args: &[&str]| std::process::Command::new(binary).args(args).arg("--data-dir").arg(&inside).output().unwrap();
+    let run =
+        |args: &[&str]| std::process::Command::new(binary).args(args).arg("--data-dir").arg(&inside).output().unwrap();
     let output = run(&["init", "--role", "worker"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(CONFIG), "{said}");

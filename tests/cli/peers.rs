@@ -129,8 +129,19 @@ fn json_rows_keep_their_shape() {
     assert_eq!(keys(&boss.rows(&["version"])[0]), ["protocol", "version"]);
     assert_eq!(keys(&boss.rows(&["id"])[0]), ["data_dir", "id", "key", "name", "role", "running", "tls_fingerprint"]);
     let peer = [
-        "address", "admitted", "connected", "grants", "id", "key", "last_seen", "latency_ms", "name", "role", "score",
-        "stage", "tls",
+        "address",
+        "admitted",
+        "connected",
+        "grants",
+        "id",
+        "key",
+        "last_seen",
+        "latency_ms",
+        "name",
+        "role",
+        "score",
+        "stage",
+        "tls",
     ];
     assert_eq!(keys(&boss.rows(&["peers", "list"])[0]), peer);
     assert_eq!(keys(&boss.rows(&["ping", "rig-1"])[0]), ["id", "rig", "round_trip_ms"]);
@@ -138,7 +149,16 @@ fn json_rows_keep_their_shape() {
     let status = boss.rows(&["status"]);
     assert_eq!(keys(&status[0]), ["id", "latency_ms", "link", "miners", "rig", "role", "uptime_s", "warning"]);
     let miner = [
-        "algorithm", "cpu_threads", "hashrate_hs", "name", "note", "pool", "rejected", "shares", "state", "type",
+        "algorithm",
+        "cpu_threads",
+        "hashrate_hs",
+        "name",
+        "note",
+        "pool",
+        "rejected",
+        "shares",
+        "state",
+        "type",
         "uptime_s",
     ];
     assert_eq!(keys(&status[0]["miners"][0]), miner);

@@ -191,7 +191,9 @@ impl Executor<'_> {
         match (grants, key) {
             (Some(grants), Some(key)) => self.shared.registry.allow(&key, grants, "cli")?,
             (Some(_), None) => {
-                return Err(Error::Config("a grant goes by the whole key: name it with --key, not the node id".to_owned()));
+                return Err(Error::Config(
+                    "a grant goes by the whole key: name it with --key, not the node id".to_owned(),
+                ));
             }
             (None, _) => {}
         }
@@ -276,7 +278,9 @@ impl Executor<'_> {
 
     fn refuse_own(&self, id: NodeId) -> Result<()> {
         if id == self.shared.identity.id() {
-            return Err(Error::Config("that is this node's own key; the other side's is shown by `rigmesh id` over there".to_owned()));
+            return Err(Error::Config(
+                "that is this node's own key; the other side's is shown by `rigmesh id` over there".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -434,7 +438,14 @@ impl Executor<'_> {
         Ok(tally.summary)
     }
 
-    fn logs(&self, rigs: &Rigs, miner: Option<&str>, lines: i64, since_ms: Option<i64>, each: Each<'_>) -> Result<Summary> {
+    fn logs(
+        &self,
+        rigs: &Rigs,
+        miner: Option<&str>,
+        lines: i64,
+        since_ms: Option<i64>,
+        each: Each<'_>,
+    ) -> Result<Summary> {
         let asked = self.asked(rigs)?;
         let mut tally = Tally::new(each);
         if asked.own {
@@ -470,7 +481,13 @@ impl Executor<'_> {
     }
 
     /// Which miner is meant on which rigs. Where none is named the rig is asked what it runs.
-    fn names_on(&self, peers: Vec<String>, miner: Option<&str>, every: bool, tally: &mut Tally<'_>) -> BTreeMap<String, Vec<String>> {
+    fn names_on(
+        &self,
+        peers: Vec<String>,
+        miner: Option<&str>,
+        every: bool,
+        tally: &mut Tally<'_>,
+    ) -> BTreeMap<String, Vec<String>> {
         let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
         if let Some(name) = miner {
             if !peers.is_empty() {
@@ -539,7 +556,10 @@ fn meant(miner: Option<&str>, every: bool, names: Vec<String>) -> Result<Vec<Str
         (None, _) if every => Ok(names),
         (None, several) => {
             let shown: Vec<_> = several.iter().map(|name| crate::base::quote_value(name)).collect();
-            Err(Error::NotFound(format!("several miners are there ({}): name one with --miner, or use --all-miners", shown.join(", "))))
+            Err(Error::NotFound(format!(
+                "several miners are there ({}): name one with --miner, or use --all-miners",
+                shown.join(", ")
+            )))
         }
     }
 }

@@ -24,7 +24,10 @@ impl Node {
         let paths = self.shared.paths.as_ref().ok_or_else(|| Error::Config("this node has no folder".to_owned()))?;
         let shared = Arc::downgrade(&self.shared);
         let handler: Handler = Arc::new(move |request: Value, each: &mut dyn FnMut(Value)| {
-            let done = shared.upgrade().ok_or(Error::ShuttingDown).and_then(|shared| execute(&shared, Request::decode(request)?, each));
+            let done = shared
+                .upgrade()
+                .ok_or(Error::ShuttingDown)
+                .and_then(|shared| execute(&shared, Request::decode(request)?, each));
             match done {
                 Ok(summary) => Ok(serde_json::to_value(summary).unwrap_or(Value::Null)),
                 Err(e) => Err(serde_json::to_value(Failure::from(e)).unwrap_or_else(|_| json!({}))),

@@ -5,5 +5,5 @@ pub(crate) mod identity;
 pub(crate) mod lock;
 pub(crate) mod marks;
 pub(crate) mod paths;
-pub(crate) mod registry;
 pub(crate) mod profiles;
+pub(crate) mod registry;
