@@ -1,6 +1,105 @@
-//! RigMesh: a fleet of mining or compute rigs under the control of their owners, over an
-//! encrypted peer-to-peer mesh, with no cloud in between.
-
+//! RigMesh puts a fleet of mining or compute rigs under the control of the people who own them, over
+//! an encrypted peer-to-peer mesh, with no cloud in between. One library, one static binary,
+//! synchronous threads and channels, no async runtime.
+//!
+//! It speaks the mesh protocol 1.0 of an existing Go node, byte for byte, without that node's faults:
+//! only keys that are listed get in, only keys with the grant may command, and a command is
+//! accepted at most once, ever.
+//!
+//! # A worker with miners of its own
+//!
+//! ```
+//! use rigmesh::base::{Error, Result};
+//! use rigmesh::miners::{LogSlice, MinerInstance, MinerManager, MinerState, MinerStats, StartRequest};
+//! use rigmesh::peers::Grants;
+//! use std::sync::Arc;
+//!
+//! struct Press; // the one machine of this rig, always on
+//!
+//! impl MinerInstance for Press {
+//!     fn name(&self) -> String { "press".into() }
+//!     fn miner_type(&self) -> String { "press".into() }
+//!     fn stats(&self) -> Result<MinerStats> {
+//!         let stats = MinerStats::new(self.name(), self.miner_type(), MinerState::Hashing);
+//!         Ok(MinerStats { hashrate_hs: Some(42.0), ..stats })
+//!     }
+//!     fn console_history(&self, _lines: usize, _since_ms: Option<i64>) -> LogSlice { LogSlice::default() }
+//! }
+//!
+//! impl MinerManager for Press {
+//!     fn start_miner(&self, _: &StartRequest) -> Result<Arc<dyn MinerInstance>> { Ok(Arc::new(Press)) }
+//!     fn stop_miner(&self, _: &str) -> Result<()> { Err(Error::Failed("the press never stops".into())) }
+//!     fn list_miners(&self) -> Vec<Arc<dyn MinerInstance>> { vec![Arc::new(Press)] }
+//!     fn miner(&self, _: &str) -> Result<Arc<dyn MinerInstance>> { Ok(Arc::new(Press)) }
+//! }
+//!
+//! # fn main() -> Result<()> {
+//! # let folder = std::env::temp_dir().join(format!("rigmesh-doc-{}", std::process::id()));
+//! let rig = rigmesh::Node::builder().data_dir(folder.join("rig")).listen("127.0.0.1:0").miners(Arc::new(Press)).start()?;
+//! let owner = rigmesh::Node::builder().data_dir(folder.join("owner")).start()?;
+//! rig.peers().allow(&owner.identity().public_key(), Grants::CONTROLLER, "setup")?;
+//! owner.peers().allow(&rig.identity().public_key(), Grants::NONE, "setup")?;
+//!
+//! let id = owner.connect(&rig.loopback_address().unwrap(), &rig.identity().public_key())?; // returns when proven
+//! let stats = owner.controller().stats(&id.to_string())?;
+//! assert_eq!(stats.miners()[0].hashrate, 42.0);
+//! owner.shutdown()?;
+//! rig.shutdown()?;
+//! # std::fs::remove_dir_all(&folder).ok();
+//! # Ok(()) }
+//! ```
+//!
+//! # Machines inside, threads outside
+//!
+//! Every protocol is a plain struct that never sees a socket, a file, a thread or a clock: it is
+//! given the time and an input and hands out outputs (`handle_x(now, x)`, `handle_timeout(now)`,
+//! `poll_output()`, `poll_timeout()`). Threads and sockets live in one room and drive the machines, so the same
+//! code runs on a rig, under a fuzzer, and in a simulator with a virtual clock.
+//!
+//! | step | rooms | what |
+//! |---|---|---|
+//! | 8 | `node` | the handles: [`Node`], [`Controller`], [`Transport`], [`SharedRegistry`] |
+//! | 7 | `runtime`, `sim` | the only room that blocks: sockets, files, processes, threads; and its virtual twin |
+//! | 6 | `mesh` | the node as one machine: links, calls, dials, requests, freshness |
+//! | 5 | [`session`], [`peers`], [`miners`] | one connection; the registry; what runs on a rig |
+//! | 3 | [`message`] | the fifteen messages |
+//! | 2 | [`identity`] | keys, ids, challenges |
+//! | 1 | [`formats`] | TRIX, the sealing sigil, SMSG, JSON as Go spells it |
+//! | 0 | [`base`] | time, randomness, errors, bounds |
+//!
+//! An arrow may only point to a lower step; `tests/tidy.rs` reads the source and fails otherwise. The modules
+//! of steps 0 to 5 are public so that tests, fuzzers and embedders reach them; they are not yet under semver.
+//!
+//! # The life of one message
+//!
+//! 1. A handle puts a command into the dispatcher's `control` queue, with a byte credit taken first.
+//! 2. The `dispatcher` thread owns the mesh machine. It finds the peer's proven link, or dials, builds the message
+//!    and notes its id.
+//! 3. The connection's writer's half seals it (SMSG v1), frames it (RFC 6455) and writes it without
+//!    blocking, under one lock, so that the order of sealing is the order of the wire. What the
+//!    socket does not take starts a writer thread, which retires when the backlog is gone.
+//! 4. On the other side the connection's one permanent thread, its reader, counts the frame, opens it in
+//!    place, decodes it, and waits for room in the `inbox`: so TCP pushes back on the sender.
+//! 5. That dispatcher's dialogue judges it: addressed rightly, proven, fresh, within the limit.
+//! 6. A request needs its grant, becomes a job, and a `jobs` thread asks the miner manager. The marks that make a command
+//!    unrepeatable are on disk before it runs.
+//! 7. The reply goes the same way back; the call it answers is found by its id, on the link it was sent over.
+//!
+//! # Threads
+//!
+//! `dispatcher`, `listen`, `jobs/0` and `jobs/1` (a hung one is replaced, at most eight), `store`, and `conn/<peer>` for
+//! every connection. Short-lived: `hs/<address>` dials or accepts, does TLS, upgrade and handshake; `conn/<n>/w` writes while
+//! there is a backlog. A rig adds `miner/<name>` for each miner, a daemon `control` and `signal`. Blocking sends go only towards the
+//! dispatcher, so no ring of waiting threads can form; away from it a full queue is a typed `Busy`. Whoever starts a
+//! thread joins it.
+//!
+//! # Decisions
+//!
+//! * Links are sealed by `ring`'s ChaCha20-Poly1305 under a key from HChaCha20, which is XChaCha20-Poly1305; the tests hold it
+//!   against the portable crate. `ring` is in the tree anyway, as the provider of TLS.
+//! * A rig's own clock counts as at least the newest time it ever saved, so a board without a battery can be commanded.
+//! * A message type that RigMesh does not know may change something in an embedder's program, so it is judged like a command.
+#![doc = include_str!("api.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation))]
 
 pub mod base;

@@ -46,7 +46,11 @@ fn main() {
     println!("[2026-01-01 00:00:00.000]  net      login as {user} with {}", config["http"]["access-token"]);
     eprintln!("[2026-01-01 00:00:00.001]  cpu      READY threads 2/2 (2)");
     if user.contains("flood") {
-        std::thread::spawn(|| (0u64..).for_each(|i| println!("flood {i}")));
+        std::thread::spawn(|| {
+            loop {
+                println!("flood");
+            }
+        });
     }
     let delay =
         user.split_once("crash-").map(|(_, ms)| ms.chars().take_while(char::is_ascii_digit).collect::<String>());

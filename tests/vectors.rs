@@ -8,10 +8,14 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
+#[path = "vectors/formats_points.rs"]
+mod formats_points;
 #[path = "vectors/mesh_identity.rs"]
 mod mesh_identity;
 #[path = "vectors/mesh_message.rs"]
 mod mesh_message;
+#[path = "vectors/mesh_peer.rs"]
+mod mesh_peer;
 #[path = "vectors/mesh_smsg.rs"]
 mod mesh_smsg;
 #[path = "vectors/support.rs"]
@@ -21,6 +25,11 @@ use support::Decision::{Checked, LeftOut, Owed};
 use support::{Differs, File};
 
 const PROSE: support::Decision = LeftOut("prose about the other lists");
+
+const LABELS: support::Decision = LeftOut("says where the file is from");
+const NO_ANALYTICS: support::Decision = LeftOut("analytics lists are not part of RigMesh");
+const NO_DNS: support::Decision = LeftOut("DNS, RDAP and link tools are not part of RigMesh");
+const NO_COSINE: &str = "selection.md §2: cosine distances do not grow along every axis and are left out";
 
 const KEYS_EXACT: &str = "mesh.md §2: key names exact, and id and type required";
 const STRICT_TEXT: &str = "mesh.md §2: invalid UTF-8 and lone surrogates refused";
@@ -99,6 +108,83 @@ static TABLE: &[File] = &[
             Differs { list: "decrypt", case: "v2 none", rule: OWED_V2 },
             Differs { list: "decrypt", case: "v2 attachment negative size", rule: OWED_V2 },
         ],
+    },
+    File {
+        path: "mesh/peer.json",
+        lists: &[
+            ("is_peer_allowed", Checked(mesh_peer::is_peer_allowed)),
+            ("names", Checked(mesh_peer::names)),
+            ("persist", Checked(mesh_peer::persist)),
+            ("registry_errors", Checked(mesh_peer::registry_errors)),
+            ("score_sequences", Checked(mesh_peer::score_sequences)),
+            ("selection", Checked(mesh_peer::selection)),
+        ],
+        differs: &[
+            Differs {
+                list: "is_peer_allowed",
+                case: "is_peer_allowed[1]",
+                rule: "mesh.md §8: a registered id admits nobody with another key (BYPASS)",
+            },
+            Differs {
+                list: "score_sequences",
+                case: "score_sequences[5]",
+                rule: "mesh.md §7: scores are clamped to 0..100, also when a peer is added",
+            },
+            Differs {
+                list: "selection",
+                case: "stale_after_20_failures",
+                rule: "mesh-weaknesses.md 41: the selection follows every change of a score",
+            },
+        ],
+    },
+    File {
+        path: "formats/kdtree.json",
+        lists: &[
+            ("format", LABELS),
+            ("set", LABELS),
+            ("reference", LABELS),
+            ("notes", PROSE),
+            ("points", LeftOut("an input of metrics")),
+            ("metrics", Checked(formats_points::metrics)),
+            ("pairs", Checked(formats_points::pairs)),
+            ("mutations", Checked(formats_points::mutations)),
+            ("negative", Checked(formats_points::negative)),
+            ("ties", Checked(formats_points::ties)),
+            ("go_p2p_selection", Checked(formats_points::go_p2p_selection)),
+        ],
+        differs: &[
+            Differs { list: "metrics", case: "cosine", rule: NO_COSINE },
+            Differs { list: "metrics", case: "weighted_cosine", rule: NO_COSINE },
+        ],
+    },
+    File {
+        path: "formats/poindexter.json",
+        lists: &[
+            ("format", LABELS),
+            ("set", LABELS),
+            ("reference", LABELS),
+            ("notes", PROSE),
+            ("builders", Checked(formats_points::builders)),
+            ("builders_negative", Checked(formats_points::builders_negative)),
+            ("default_quality_weights", Checked(formats_points::default_quality_weights)),
+            ("default_quality_weights_total", Checked(formats_points::default_quality_weights_total)),
+            ("default_ranges", Checked(formats_points::default_ranges)),
+            ("peer_quality", Checked(formats_points::peer_quality)),
+            ("standard_feature_labels", Checked(formats_points::feature_labels)),
+            ("standard_features", Checked(formats_points::standard_features)),
+            ("trust", Checked(formats_points::trust)),
+            ("distribution", NO_ANALYTICS),
+            ("peer_analytics", NO_ANALYTICS),
+            ("dns_record_types", NO_DNS),
+            ("external_links", NO_DNS),
+            ("rdap_invalid", NO_DNS),
+            ("rdap_parse", NO_DNS),
+        ],
+        differs: &[Differs {
+            list: "builders_negative",
+            case: "nil_feature",
+            rule: "a feature is a reference, which is never null: the case cannot be written",
+        }],
     },
     // Owed as a whole.
     File { path: "mesh/bundle.json", lists: &[("*", Owed("the bundles issue"))], differs: &[] },

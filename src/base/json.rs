@@ -14,7 +14,11 @@ pub fn check_json<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str> {
         .map_err(|e| Error::malformed(what, format!("invalid UTF-8 at byte {}", e.valid_up_to())))?;
     let (mut depth, mut in_string) = (0usize, false);
     let mut rest = bytes;
-    while let [c, tail @ ..] = rest {
+    loop {
+        if in_string {
+            rest = rest.get(string_run(rest)..).unwrap_or_default();
+        }
+        let [c, tail @ ..] = rest else { break };
         rest = tail;
         match (*c, in_string) {
             (b'"', _) => in_string = !in_string,
@@ -30,6 +34,16 @@ pub fn check_json<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str> {
         }
     }
     Ok(text)
+}
+
+/// How many of the first bytes stand for themselves inside a JSON string: up to the next quote,
+/// backslash or control character. Looks at 16 bytes at a time, which the compiler does in one step.
+pub(crate) fn string_run(bytes: &[u8]) -> usize {
+    let ends = |c: u8| u8::from(c < 0x20) | u8::from(c == b'"') | u8::from(c == b'\\');
+    let plain = |chunk: &&[u8; 16]| chunk.iter().fold(0, |hit, c| hit | ends(*c)) == 0;
+    let skipped = bytes.as_chunks::<16>().0.iter().take_while(plain).count() * 16;
+    let rest = bytes.get(skipped..).unwrap_or_default();
+    skipped + rest.iter().position(|c| ends(*c) != 0).unwrap_or(rest.len())
 }
 
 /// Skips what follows a backslash; a `\u` surrogate must come as a pair.
@@ -67,6 +81,20 @@ mod tests {
         assert!(check_json("x", "[".repeat(32).as_bytes()).is_ok());
         assert!(check_json("x", "[".repeat(33).as_bytes()).is_err());
         assert!(check_json("x", format!("\"{}\\\"{}\"", "[".repeat(40), "{".repeat(40)).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_run_of_plain_bytes_ends_where_it_must() {
+        for length in 0..70 {
+            let plain = vec![b'x'; length];
+            assert_eq!(string_run(&plain), length);
+            for (at, c) in (0..length).flat_map(|at| [b'"', b'\\', 0, 0x1f].map(|c| (at, c))) {
+                let mut text = plain.clone();
+                text[at] = c;
+                assert_eq!(string_run(&text), at);
+            }
+        }
+        assert_eq!(string_run("é\u{7f} /'".as_bytes()), 6);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod time;
 
 pub use bounded::{ByteBudget, Ring};
 pub use error::{Error, Refusal, Result};
+pub(crate) use json::string_run;
 pub use json::{JSON_DEPTH_MAX, check_json};
 pub use rng::Rng;
 pub use text::{base64_decode_strict, base64_encode, is_plain_name, quote_value, sanitise_name};

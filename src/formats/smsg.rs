@@ -7,7 +7,7 @@
 
 use super::reading::{null_is_default, object_only};
 use super::{gojson, sigil, trix};
-use crate::base::{Error, Result, base64_encode, check_json};
+use crate::base::{Error, Result, base64_encode, check_json, string_run};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -171,26 +171,13 @@ fn usual_body(plain: &str, out: &mut Vec<u8>) -> Option<()> {
     (plain_number && number.parse::<i64>().is_ok()).then_some(())
 }
 
-/// Whether a byte inside a JSON string stands for itself: everything but quote, backslash and control
-/// characters.
-static STANDS: [bool; 256] = {
-    let mut table = [true; 256];
-    let mut c = 0;
-    while c < 256 {
-        table[c] = !(c < 0x20 || c == 0x22 || c == 0x5c);
-        c += 1;
-    }
-    table
-};
-
 /// Appends the value of a JSON string whose opening quote is already gone. Returns what follows the
 /// closing quote; `None` when it is no valid string.
 fn unescape_into<'a>(text: &'a str, out: &mut Vec<u8>) -> Option<&'a str> {
     out.reserve(text.len());
     let mut rest = text;
     loop {
-        let run = rest.bytes().position(|c| !STANDS.get(usize::from(c)).copied().unwrap_or(false))?;
-        let (plain, special) = rest.split_at_checked(run)?;
+        let (plain, special) = rest.split_at_checked(string_run(rest.as_bytes()))?;
         out.extend_from_slice(plain.as_bytes());
         match special.as_bytes() {
             [b'"', ..] => return special.get(1..),
@@ -231,8 +218,8 @@ fn unicode_escape(text: &str) -> Option<(char, &str)> {
     Some((char::from_u32(0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00))?, tail.get(4..)?))
 }
 
-/// The inner message of a v1 container. As in Go, what is missing or null is empty, unknown keys are
-/// ignored, and of a repeated key the last counts.
+/// The inner message of a v1 container. As in Go, what is missing or null is empty, the case of keys
+/// does not matter, unknown keys are ignored, and of a repeated key the last counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SmsgMessage {
     /// Subject.
@@ -325,7 +312,7 @@ impl<'de> Deserialize<'de> for SmsgMessage {
                 }
                 let mut message = SmsgMessage::default();
                 while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-                    match &*key {
+                    match key.to_ascii_lowercase().as_str() {
                         "subject" => take(&mut map, &mut message.subject)?,
                         "body" => take(&mut map, &mut message.body)?,
                         "attachments" => take(&mut map, &mut message.attachments)?,
@@ -485,9 +472,9 @@ mod tests {
             inner(r#" {"timestamp":1,"subject":"s","meta":{"a":"b"},"zz":[{}],"body":"a","body":"b"} "#).unwrap(),
             "b"
         );
-        assert_eq!(inner(r#"{"body":"b","body":null,"attachments":[]}"#).unwrap(), "b");
+        assert_eq!(inner(r#"{"BODY":"b","body":null,"attachments":[]}"#).unwrap(), "b");
         for bad in
-            ["", "[]", "5", r#"{"body":5}"#, r#"{"body":"b"}x"#, r#"{"attachments":[{}]}"#, r#"{"timestamp":1.5}"#]
+            ["", "[]", "5", r#"{"body":5}"#, r#"{"body":"b"}x"#, r#"{"Attachments":[{}]}"#, r#"{"timestamp":1.5}"#]
         {
             assert!(inner(bad).is_err(), "{bad}");
         }

@@ -75,10 +75,6 @@ impl Dials {
         self.attempts.values().any(|a| a.peer.as_deref() == Some(peer))
     }
 
-    pub(crate) fn attempt_mut(&mut self, dial: DialId) -> Option<&mut Attempt> {
-        self.attempts.get_mut(&dial)
-    }
-
     /// The attempt ended: its link is proven, or it failed.
     pub(crate) fn finish(&mut self, dial: DialId) -> Option<Attempt> {
         self.attempts.remove(&dial)

@@ -56,6 +56,8 @@ pub(crate) enum Input {
     LinkDown { link: LinkId, why: Error },
     /// A dial failed.
     DialFailed { dial: DialId, why: Error },
+    /// A message could not be queued: the peer's queue is full, or the message too large.
+    NotSent { message: String, why: Error },
     /// A job ended, or could not be taken.
     JobDone { job: JobId, result: Result<JobResult> },
 }
@@ -101,8 +103,8 @@ pub(crate) enum ConnectTo {
 pub(crate) enum Output {
     /// Open a connection.
     Dial { dial: DialId, target: Target },
-    /// Send over a link.
-    Send { link: LinkId, lane: Lane, message: Message },
+    /// Send over a link. `call`, when given, is answered with whether it could be queued.
+    Send { link: LinkId, lane: Lane, message: Message, call: Option<CallId> },
     /// The peer announced its limits: pace by them.
     Announced { link: LinkId, burst: u32, rate_per_s: u32, message_bytes_max: usize },
     /// The connection is proven: it no longer counts as half-open.

@@ -2,9 +2,9 @@
 //! connections of the same key are still read (mesh.md §8, "a second connection").
 
 use super::io::{DialId, LinkId, LinkInfo};
-use crate::base::{Error, Now, Time, Timestamp};
+use crate::base::{Error, Time, Timestamp};
 use crate::identity::{NodeIdentity, PublicKey};
-use crate::session::{Dialogue, Established, InboundLimits, Side};
+use crate::session::{Dialogue, InboundLimits, Side};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,27 +64,7 @@ pub(crate) enum Promotion {
 }
 
 impl Links {
-    pub(crate) fn insert(
-        &mut self,
-        id: LinkId,
-        established: Established,
-        address: String,
-        dial: Option<DialId>,
-        limits: Arc<InboundLimits>,
-        dialogue: Dialogue,
-        now: Now,
-    ) {
-        let link = Link {
-            key: established.key,
-            peer: established.id.to_string(),
-            identity: established.identity,
-            address,
-            dial,
-            dialogue,
-            limits,
-            since: now.wall,
-            closing: false,
-        };
+    pub(crate) fn insert(&mut self, id: LinkId, link: Link) {
         self.all.insert(id, link);
         self.refresh_timer(id);
     }

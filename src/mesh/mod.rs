@@ -24,9 +24,9 @@ pub(crate) use marks::MarksTable;
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
 use crate::message::{Announcement, Disconnect, DisconnectCode, ErrorCode, Message, MessageType, Payload};
 use crate::peers::{Admission, Expected, LifecycleOutput, PeerRegistry};
-use crate::session::{Dialogue, DialogueConfig, Expect, Lane, Opening, Verdict};
+use crate::session::{Dialogue, DialogueConfig, Established, Expect, Lane, Opening, Verdict};
 use dials::Dials;
-use links::Links;
+use links::{Link, Links};
 use parking_lot::RwLock;
 use rpc::{Pending, Rpc, Waiting};
 use std::collections::VecDeque;
@@ -126,12 +126,20 @@ impl Mesh {
                     return;
                 }
                 let dialogue = Dialogue::new(self.config.dialogue.clone(), self.id.clone(), &established, now.mono);
-                self.links.insert(link, *established, address, dial, limits, dialogue, now);
+                let Established { identity, key, id, .. } = *established;
+                let (peer, since) = (id.to_string(), now.wall);
+                self.links
+                    .insert(link, Link { key, peer, identity, address, dial, dialogue, limits, since, closing: false });
                 self.drive_link(now, link); // the first ping is due
             }
             Input::Message { link, message } => self.handle_message(now, link, message),
             Input::LinkDown { link, why } => self.handle_link_down(now, link, &why),
             Input::DialFailed { dial, why } => self.fail_dial(now, Some(dial), &why),
+            Input::NotSent { message, why } => {
+                if let Some(pending) = self.rpc.complete(&message) {
+                    self.answer(pending.call, Err(why));
+                }
+            }
             Input::JobDone { job, result } => self.handle_job_done(now, job, result),
         }
     }
@@ -158,8 +166,9 @@ impl Mesh {
                 self.answer(call, result);
             }
             Command::Send { call, peer, message } => {
-                let result = self.send_ready(now, &peer, message);
-                self.answer(call, result.map(|()| Answer::Done));
+                if let Err(e) = self.send_ready(now, call, &peer, message) {
+                    self.answer(call, Err(e));
+                }
             }
             Command::Broadcast { call, payload, except } => {
                 let links: Vec<LinkId> =
@@ -247,7 +256,7 @@ impl Mesh {
         match verdict {
             Verdict::Drop(_) => {}
             Verdict::Answer(message) => {
-                self.outputs.push_back(Output::Send { link: id, lane: Lane::Control, message: *message })
+                self.outputs.push_back(Output::Send { link: id, lane: Lane::Control, message: *message, call: None })
             }
             Verdict::Pong { round_trip } => {
                 if let Some(link) = self.links.link(id) {
@@ -571,7 +580,7 @@ impl Mesh {
         match link.dialogue.handle_timeout(now, &mut self.rng) {
             // An older connection of a key is read and answered, but we do not keep it alive.
             Ok(Some(ping)) if !link.closing && (active || !link.dialogue.is_proven()) => {
-                self.outputs.push_back(Output::Send { link: id, lane: Lane::Control, message: ping });
+                self.outputs.push_back(Output::Send { link: id, lane: Lane::Control, message: ping, call: None });
             }
             Ok(_) => {}
             Err(hangup) => return self.say_goodbye(now, id, "timeout", DisconnectCode::TIMEOUT, &hangup.into()),
@@ -580,7 +589,7 @@ impl Mesh {
     }
 
     /// A ready message of the embedder's: addressed by us, remembered, sent.
-    fn send_ready(&mut self, now: Now, peer: &str, mut message: Message) -> Result<()> {
+    fn send_ready(&mut self, now: Now, call: CallId, peer: &str, mut message: Message) -> Result<()> {
         let link = self.links.active_by_peer(peer).ok_or_else(|| not_connected(peer))?;
         message.from.clone_from(&self.id);
         peer.clone_into(&mut message.to);
@@ -588,7 +597,7 @@ impl Mesh {
             link.dialogue.handle_sent(now.mono, &message.id, &message.to);
         }
         let lane = lane_of(&message);
-        self.outputs.push_back(Output::Send { link, lane, message });
+        self.outputs.push_back(Output::Send { link, lane, message, call: Some(call) });
         Ok(())
     }
 
@@ -599,7 +608,7 @@ impl Mesh {
         link.dialogue.handle_sent(now.mono, &message.id, &message.to);
         let request = message.id.clone();
         let lane = lane_of(&message);
-        self.outputs.push_back(Output::Send { link: id, lane, message });
+        self.outputs.push_back(Output::Send { link: id, lane, message, call: None });
         Some(request)
     }
 
@@ -607,7 +616,7 @@ impl Mesh {
         let Some(link) = self.links.link(id).filter(|l| !l.closing) else { return };
         let message = link.dialogue.reply(request, now, &mut self.rng, payload);
         let lane = lane_of(&message);
-        self.outputs.push_back(Output::Send { link: id, lane, message });
+        self.outputs.push_back(Output::Send { link: id, lane, message, call: None });
     }
 
     fn say_goodbye(&mut self, now: Now, id: LinkId, reason: &str, code: i64, why: &Error) {

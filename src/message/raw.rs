@@ -1,6 +1,6 @@
 //! JSON kept as text until somebody asks for its type.
 
-use crate::base::{Error, Result, check_json};
+use crate::base::{Error, Result, check_json, string_run};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -36,11 +36,7 @@ impl RawPayload {
     /// From text that a JSON parser has accepted; white space between tokens is taken out.
     pub(crate) fn from_valid(text: &str) -> RawPayload {
         let text = text.trim_matches([' ', '\t', '\n', '\r']);
-        match text {
-            "null" => RawPayload::NULL,
-            _ if text.bytes().any(|c| matches!(c, b' ' | b'\t' | b'\n' | b'\r')) => RawPayload(Some(compact(text))),
-            _ => RawPayload(Some(text.into())),
-        }
+        if text == "null" { RawPayload::NULL } else { RawPayload(Some(compact(text))) }
     }
 
     /// The text, `null` when there is none.
@@ -67,23 +63,35 @@ impl RawPayload {
     }
 }
 
-/// Takes the white space between tokens out of valid JSON.
+/// Valid JSON without the white space between its tokens.
 fn compact(text: &str) -> Box<str> {
-    let (mut in_string, mut escaped) = (false, false);
-    let kept = text.chars().filter(|c| {
-        if in_string {
-            match c {
-                _ if escaped => escaped = false,
-                '\\' => escaped = true,
-                '"' => in_string = false,
-                _ => {}
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    loop {
+        // Outside of strings: up to the next white space or string.
+        let end = rest.bytes().position(|c| c <= b' ' || c == b'"').unwrap_or(rest.len());
+        let (tokens, tail) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        kept.push_str(tokens);
+        let Some(string) = tail.strip_prefix('"') else {
+            match tail.get(1..) {
+                Some(tail) => rest = tail,
+                None => return kept.into(),
             }
-            return true;
+            continue;
+        };
+        // The string with both its quotes.
+        let mut length = 0;
+        loop {
+            length += string_run(string.as_bytes().get(length..).unwrap_or_default());
+            match string.as_bytes().get(length) {
+                Some(b'\\') => length += 2,
+                _ => break,
+            }
         }
-        in_string = *c == '"';
-        !matches!(c, ' ' | '\t' | '\n' | '\r')
-    });
-    kept.collect::<String>().into()
+        let (string, tail) = tail.split_at_checked(length + 2).unwrap_or((tail, ""));
+        kept.push_str(string);
+        rest = tail;
+    }
 }
 
 impl Serialize for RawPayload {
@@ -108,6 +116,11 @@ mod tests {
         let raw = RawPayload::from_text(" { \"a b\" : [ 1.0 , \"\\\" \\u003c\" ] ,\n\"c\":1e3 } ").unwrap();
         assert_eq!(raw.as_str(), "{\"a b\":[1.0,\"\\\" \\u003c\"],\"c\":1e3}");
         assert_eq!(serde_json::to_string(&raw).unwrap(), raw.as_str());
+        for (text, want) in
+            [("\"\\\\\" ", "\"\\\\\""), (" \" \"", "\" \""), ("[\n\"é \\\\\\\"\" , \"\"\t]", "[\"é \\\\\\\"\",\"\"]")]
+        {
+            assert_eq!(RawPayload::from_text(text).unwrap().as_str(), want);
+        }
         assert_eq!(serde_json::from_str::<RawPayload>("[ 1 ]").unwrap().as_str(), "[1]");
     }
 

@@ -60,11 +60,17 @@ impl Console {
 }
 
 /// Cuts one output stream into lines. Lossy UTF-8; escape sequences and control characters are removed.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Lines {
     partial: Vec<u8>,
     cut: bool,
     secrets: Vec<String>,
+}
+
+impl std::fmt::Debug for Lines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lines")
+    }
 }
 
 impl Lines {

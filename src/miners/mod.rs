@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What a controller asks for when it starts a miner. At least one of `profile` and `config` is needed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct StartRequest {
     /// The kind of miner: `xmrig`, `command`, `sha256d`, or one of the embedder's.
     pub miner_type: String,
@@ -37,6 +37,16 @@ pub struct StartRequest {
     pub profile: Option<Profile>,
     /// The controller's own settings, laid over the profile's. Never trusted: see [`config::check`].
     pub config: Option<Value>,
+}
+
+impl std::fmt::Debug for StartRequest {
+    /// Without the settings: they may hold a wallet.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StartRequest")
+            .field("miner_type", &self.miner_type)
+            .field("profile", &self.profile)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One miner that was started.

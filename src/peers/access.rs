@@ -488,7 +488,7 @@ mod tests {
         let (access, warnings) = Access::load(Some(list.as_bytes()), Some(permissions.as_bytes())).unwrap();
         assert_eq!(warnings.len(), 2);
         assert!(!access.is_listed(&key) && access.grants(&key, WALL).is_empty());
-        assert_eq!(serde_json::from_str::<Vec<String>>(&access.allowlist_text().unwrap()).unwrap(), [alias.clone()]);
+        assert_eq!(serde_json::from_str::<Vec<String>>(&access.allowlist_text().unwrap()).unwrap(), [alias.as_str()]);
         assert!(access.permissions_text().unwrap().unwrap().contains("\\n\""));
     }
 

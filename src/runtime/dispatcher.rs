@@ -12,6 +12,7 @@ use super::net::open::Opener;
 use crate::base::{ByteBudget, Error, Result, Time};
 use crate::mesh::{Answer, CallId, Command, Input, JobId, LinkId, MarksSnapshot, Mesh, Output};
 use crate::message::Message;
+use crate::session::Lane;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select_biased};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, BTreeSet};
@@ -203,11 +204,9 @@ impl Dispatcher {
             let worked = self.turn();
             self.serve_timers();
             self.flush_dirty();
-            if let Some(ends) = self.ending {
-                if self.conns.is_empty() || self.clock.mono() >= ends {
-                    let cut = self.conns.len();
-                    return Drained { closed: self.standing.saturating_sub(cut), cut };
-                }
+            if self.ending.is_some_and(|ends| self.conns.is_empty() || self.clock.mono() >= ends) {
+                let cut = self.conns.len();
+                return Drained { closed: self.standing.saturating_sub(cut), cut };
             }
             if worked {
                 spin_until = Instant::now() + SPIN;
@@ -335,21 +334,29 @@ impl Dispatcher {
         }
     }
 
+    /// Queues a message on its connection. Whoever waits for it hears at once when that cannot be.
+    fn send(&mut self, link: LinkId, lane: Lane, message: Message, call: Option<CallId>) {
+        let mut body = Vec::with_capacity(512);
+        message.encode_into(&mut body);
+        let gone = || Err(Error::Unreachable("the connection is gone".to_owned()));
+        let sent = self.conns.get(&link).map_or_else(gone, |conn| conn.send(lane, body));
+        match &sent {
+            Ok(()) => drop(self.dirty.insert(link)),
+            Err(why) => {
+                log::debug!(target: "mesh", link = link.0, kind = message.kind.as_str(); "not sent: {why}");
+                self.mesh.handle_input(self.clock.now(), Input::NotSent { message: message.id, why: why.clone() });
+            }
+        }
+        if let Some(reply) = call.and_then(|call| Some((call, self.calls.remove(&call)?))) {
+            let _ = reply.1.try_send((reply.0, sent.map(|()| Answer::Done)));
+        }
+    }
+
     fn carry_out(&mut self) {
         while let Some(output) = self.mesh.poll_output() {
             match output {
                 Output::Dial { dial, target } => self.opener.dial(dial, target),
-                Output::Send { link, lane, message } => {
-                    let Some(conn) = self.conns.get(&link) else { continue };
-                    let mut body = Vec::with_capacity(512);
-                    message.encode_into(&mut body);
-                    match conn.send(lane, body) {
-                        Ok(()) => drop(self.dirty.insert(link)),
-                        Err(e) => {
-                            log::warn!(target: "mesh", link = link.0, kind = message.kind.as_str(); "not sent: {e}")
-                        }
-                    }
-                }
+                Output::Send { link, lane, message, call } => self.send(link, lane, message, call),
                 Output::Announced { link, burst, rate_per_s, message_bytes_max } => {
                     if let Some(conn) = self.conns.get(&link) {
                         conn.handle_announced(burst, rate_per_s, message_bytes_max);

@@ -54,12 +54,12 @@ impl Jobs {
 
     /// `Busy` when the queue is full. The marks are saved before the work begins; work whose marks
     /// cannot be saved is not done.
-    pub(crate) fn start(&mut self, job: JobId, permit: Permit, marks: Option<MarksSnapshot>, work: Work) -> Result<()> {
+    pub(crate) fn start(&self, job: JobId, permit: Permit, marks: Option<MarksSnapshot>, work: Work) -> Result<()> {
         self.put(Task::Work { job, permit, marks, work })
     }
 
     /// Saves when convenient. A full queue is no loss: the next change brings a newer snapshot with the next command.
-    pub(crate) fn save_marks(&mut self, snapshot: MarksSnapshot) {
+    pub(crate) fn save_marks(&self, snapshot: MarksSnapshot) {
         if let Err(e) = self.put(Task::Save(snapshot)) {
             log::warn!(target: "runtime", "freshness not saved now: {e}");
         }
@@ -74,7 +74,7 @@ impl Jobs {
     }
 
     /// A job's result arrived.
-    pub(crate) fn finished(&mut self, job: JobId) {
+    pub(crate) fn finished(&self, job: JobId) {
         self.running.lock().remove(&job);
     }
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How long a challenge is remembered: as long as a handshake may take.
-pub const CHALLENGE_TTL: Duration = Duration::from_secs(10);
+const CHALLENGE_TTL: Duration = Duration::from_secs(10);
 /// More dials than this within ten seconds forget the oldest challenge first.
 const CHALLENGES_MAX: usize = 4096;
 

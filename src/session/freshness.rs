@@ -157,7 +157,7 @@ mod tests {
     fn any_order_of_any_messages_accepts_each_once_in_bounded_memory() {
         let seed = 3;
         let mut rng = Rng::from_number(seed);
-        let (mut marks, mut accepted) = (Marks::default(), std::collections::BTreeSet::new());
+        let (mut marks, mut accepted) = (Marks::default(), BTreeSet::new());
         for step in 0..20_000i64 {
             let own = at(1000 + step / 10);
             let id = rng.below(4000).to_string();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// # Panics
 /// When it has never been built, as after `cargo test --test miners` on a fresh clone.
 #[allow(dead_code)]
-pub fn fake_xmrig() -> PathBuf {
+pub(crate) fn fake_xmrig() -> PathBuf {
     let own = std::env::current_exe().expect("the path of this test");
     let folder = own.parent().expect("the folder of the test programs");
     let programs = std::fs::read_dir(folder).expect("the test programs").flatten().filter(|entry| {
@@ -26,7 +26,7 @@ pub fn fake_xmrig() -> PathBuf {
 /// # Panics
 /// When the time is over.
 #[allow(dead_code)]
-pub fn eventually(what: &str, seconds: u64, mut done: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, seconds: u64, mut done: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(seconds);
     while !done() {
         assert!(Instant::now() < until, "waited {seconds} s in vain: {what}");

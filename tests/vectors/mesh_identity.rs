@@ -29,7 +29,7 @@ fn node(case: &Value, json: &[u8]) -> (tempfile::TempDir, rigmesh::base::Result<
     (dir, node)
 }
 
-pub fn identities(run: &mut Run<'_>) {
+pub(crate) fn identities(run: &mut Run<'_>) {
     run.each(|case| {
         let json = bytes(case, "node_json_hex");
         assert_eq!(json, text(case, "node_json_text").as_bytes());
@@ -50,7 +50,7 @@ pub fn identities(run: &mut Run<'_>) {
     });
 }
 
-pub fn shared(run: &mut Run<'_>) {
+pub(crate) fn shared(run: &mut Run<'_>) {
     run.each(|case| {
         let (a, b) = (SecretKey::from_bytes(array(case, "a_private")), SecretKey::from_bytes(array(case, "b_private")));
         let secret = SharedSecret::from_bytes(array(case, "shared_secret"));
@@ -64,7 +64,7 @@ pub fn shared(run: &mut Run<'_>) {
     });
 }
 
-pub fn challenge(run: &mut Run<'_>) {
+pub(crate) fn challenge(run: &mut Run<'_>) {
     run.each(|case| {
         let secret = SharedSecret::from_bytes(array(case, "secret"));
         let (challenge, response) = (bytes(case, "challenge"), bytes(case, "response"));
@@ -81,7 +81,7 @@ pub fn challenge(run: &mut Run<'_>) {
     });
 }
 
-pub fn public_key_cases(run: &mut Run<'_>) {
+pub(crate) fn public_key_cases(run: &mut Run<'_>) {
     let secret = SecretKey::from_bytes(array(run.root, "public_key_cases_private"));
     run.each(|case| {
         let theirs = text(case, "public_key_b64");
@@ -97,7 +97,7 @@ pub fn public_key_cases(run: &mut Run<'_>) {
     });
 }
 
-pub fn load_cases(run: &mut Run<'_>) {
+pub(crate) fn load_cases(run: &mut Run<'_>) {
     run.each(|case| {
         let (_dir, node) = node(case, text(case, "node_json_text").as_bytes());
         let ours = node.and_then(|node| match node.identity() {
@@ -110,7 +110,7 @@ pub fn load_cases(run: &mut Run<'_>) {
     });
 }
 
-pub fn no_identity_error(run: &mut Run<'_>) {
+pub(crate) fn no_identity_error(run: &mut Run<'_>) {
     let want = run.value().as_str().unwrap().strip_prefix("node: ").unwrap().to_owned();
     run.case("no identity", || {
         let dir = tempfile::tempdir().unwrap();

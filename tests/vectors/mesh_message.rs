@@ -15,7 +15,7 @@ fn reencoded(kind: &MessageType, raw: &RawPayload) -> String {
     Payload::decode(kind, raw).unwrap().encode().as_str().to_owned()
 }
 
-pub fn encode(run: &mut Run<'_>) {
+pub(crate) fn encode(run: &mut Run<'_>) {
     let mut kinds: Vec<&str> = run.value().as_array().unwrap().iter().map(|c| text(&c["input"], "type")).collect();
     kinds.sort_unstable();
     kinds.dedup();
@@ -67,7 +67,7 @@ fn input(case: &Value) -> Vec<u8> {
     }
 }
 
-pub fn decode(run: &mut Run<'_>) {
+pub(crate) fn decode(run: &mut Run<'_>) {
     run.each(|case| {
         let theirs = case["error"].is_null() && case["panic"].is_null();
         verdict(theirs, Message::decode(&input(case)), |message| {
@@ -82,7 +82,7 @@ pub fn decode(run: &mut Run<'_>) {
     });
 }
 
-pub fn payload_parse(run: &mut Run<'_>) {
+pub(crate) fn payload_parse(run: &mut Run<'_>) {
     run.each(|case| {
         let (theirs, payload) = (case["error"].is_null(), RawPayload::from_text(text(case, "payload")).unwrap());
         match text(case, "into") {
@@ -105,7 +105,7 @@ pub fn payload_parse(run: &mut Run<'_>) {
     });
 }
 
-pub fn validate(run: &mut Run<'_>) {
+pub(crate) fn validate(run: &mut Run<'_>) {
     run.each(|case| {
         let message = |kind: &str, payload: &str| Message {
             id: "r".to_owned(),
@@ -139,7 +139,7 @@ pub fn validate(run: &mut Run<'_>) {
     });
 }
 
-pub fn reply(run: &mut Run<'_>) {
+pub(crate) fn reply(run: &mut Run<'_>) {
     run.case("reply", || {
         let now = Now { mono: Time::ZERO, wall: Timestamp::from_unix(1_700_000_000, 120_000_000) };
         let mut rng = Rng::from_number(1);

@@ -11,7 +11,7 @@ fn through_link(key: &LinkKey, mut container: Vec<u8>) -> rigmesh::base::Result<
     open_link(key, &mut container, &mut body).map(|()| String::from_utf8(body).unwrap())
 }
 
-pub fn encrypt(run: &mut Run<'_>) {
+pub(crate) fn encrypt(run: &mut Run<'_>) {
     run.each(|case| {
         let key = LinkKey::from_password(text(case, "password")).unwrap();
         let (body, nonce) = (text(case, "body"), array(case, "nonce"));
@@ -34,7 +34,7 @@ pub fn encrypt(run: &mut Run<'_>) {
     });
 }
 
-pub fn decrypt(run: &mut Run<'_>) {
+pub(crate) fn decrypt(run: &mut Run<'_>) {
     run.each(|case| {
         let (container, password) = (bytes(case, "container"), text(case, "password"));
         let theirs = case["error"].is_null() && case["panic"].is_null();
@@ -54,7 +54,7 @@ pub fn decrypt(run: &mut Run<'_>) {
     });
 }
 
-pub fn sigil(run: &mut Run<'_>) {
+pub(crate) fn sigil(run: &mut Run<'_>) {
     run.each(|case| {
         let (key, nonce, plain) = (array(case, "key"), array(case, "nonce"), bytes(case, "plaintext"));
         let mut mixed = plain.clone();
@@ -68,7 +68,7 @@ pub fn sigil(run: &mut Run<'_>) {
     });
 }
 
-pub fn empty_body(run: &mut Run<'_>) {
+pub(crate) fn empty_body(run: &mut Run<'_>) {
     let want = run.value().as_str().unwrap().to_owned();
     run.case("empty body", || {
         let key = LinkKey::from_password("x").unwrap();
@@ -77,7 +77,7 @@ pub fn empty_body(run: &mut Run<'_>) {
     });
 }
 
-pub fn empty_password(run: &mut Run<'_>) {
+pub(crate) fn empty_password(run: &mut Run<'_>) {
     let want = run.value().as_str().unwrap().to_owned();
     run.case("empty password", || same("error", LinkKey::from_password("").unwrap_err().to_string(), want));
 }

@@ -6,10 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 /// Checks one list of a file.
-pub type Check = fn(&mut Run<'_>);
+pub(crate) type Check = fn(&mut Run<'_>);
 
 /// What is done with a list.
-pub enum Decision {
+pub(crate) enum Decision {
     /// Every case of it is run.
     Checked(Check),
     /// A later issue (named) will run it.
@@ -19,27 +19,27 @@ pub enum Decision {
 }
 
 /// A case whose verdict differs from the original's on purpose.
-pub struct Differs {
+pub(crate) struct Differs {
     /// The list it stands in.
-    pub list: &'static str,
+    pub(crate) list: &'static str,
     /// Its `desc`, `name` or `note`, or `list[index]` when it has none.
-    pub case: &'static str,
+    pub(crate) case: &'static str,
     /// The rule that is followed.
-    pub rule: &'static str,
+    pub(crate) rule: &'static str,
 }
 
 /// The decisions about one file.
-pub struct File {
+pub(crate) struct File {
     /// Below the vectors' folder. `folder/*` stands for every file of the folder that has no row of its own.
-    pub path: &'static str,
+    pub(crate) path: &'static str,
     /// Every top-level key of the file; `*` alone for all of them.
-    pub lists: &'static [(&'static str, Decision)],
+    pub(crate) lists: &'static [(&'static str, Decision)],
     /// The cases that differ.
-    pub differs: &'static [Differs],
+    pub(crate) differs: &'static [Differs],
 }
 
 /// What one case showed.
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The same verdict and the same bytes.
     Same,
     /// Accepted there and refused here, or the other way: needs a decision in the table.
@@ -50,19 +50,19 @@ pub enum Outcome {
 
 /// What a run of the table gave.
 #[derive(Default)]
-pub struct Report {
+pub(crate) struct Report {
     /// Cases run.
-    pub cases: usize,
+    pub(crate) cases: usize,
     /// What is wrong.
-    pub faults: Vec<String>,
+    pub(crate) faults: Vec<String>,
 }
 
 /// One list being checked.
-pub struct Run<'a> {
+pub(crate) struct Run<'a> {
     /// The whole file.
-    pub root: &'a Value,
+    pub(crate) root: &'a Value,
     /// The list's key.
-    pub list: &'a str,
+    pub(crate) list: &'a str,
     file: &'a File,
     report: &'a mut Report,
     used: &'a mut BTreeSet<usize>,
@@ -70,12 +70,12 @@ pub struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// The list itself.
-    pub fn value(&self) -> &'a Value {
+    pub(crate) fn value(&self) -> &'a Value {
         &self.root[self.list]
     }
 
     /// Runs `check` on every case of the list.
-    pub fn each(&mut self, check: impl Fn(&Value) -> Outcome) {
+    pub(crate) fn each(&mut self, check: impl Fn(&Value) -> Outcome) {
         let cases = self.value().as_array().unwrap();
         assert!(!cases.is_empty(), "{} is empty", self.list);
         for (i, case) in cases.iter().enumerate() {
@@ -86,7 +86,7 @@ impl<'a> Run<'a> {
     }
 
     /// Runs one case. A panic in it is a fault of that case.
-    pub fn case(&mut self, name: &str, check: impl FnOnce() -> Outcome) {
+    pub(crate) fn case(&mut self, name: &str, check: impl FnOnce() -> Outcome) {
         self.report.cases += 1;
         let outcome = catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
@@ -112,7 +112,11 @@ impl<'a> Run<'a> {
 }
 
 /// Compares verdicts: whether the original accepted, and what we say.
-pub fn verdict<T, E: std::fmt::Display>(theirs: bool, ours: Result<T, E>, then: impl FnOnce(T) -> Outcome) -> Outcome {
+pub(crate) fn verdict<T, E: std::fmt::Display>(
+    theirs: bool,
+    ours: Result<T, E>,
+    then: impl FnOnce(T) -> Outcome,
+) -> Outcome {
     match (theirs, ours) {
         (true, Ok(value)) => then(value),
         (false, Err(_)) => Outcome::Same,
@@ -122,27 +126,27 @@ pub fn verdict<T, E: std::fmt::Display>(theirs: bool, ours: Result<T, E>, then: 
 }
 
 /// [`Outcome::Same`] when equal.
-pub fn same<T: PartialEq + std::fmt::Debug>(what: &str, ours: T, theirs: T) -> Outcome {
+pub(crate) fn same<T: PartialEq + std::fmt::Debug>(what: &str, ours: T, theirs: T) -> Outcome {
     if ours == theirs { Outcome::Same } else { Outcome::Wrong(format!("{what}: {ours:?} instead of {theirs:?}")) }
 }
 
 /// The first of several outcomes that is not [`Outcome::Same`].
-pub fn all(outcomes: impl IntoIterator<Item = Outcome>) -> Outcome {
+pub(crate) fn all(outcomes: impl IntoIterator<Item = Outcome>) -> Outcome {
     outcomes.into_iter().find(|o| !matches!(o, Outcome::Same)).unwrap_or(Outcome::Same)
 }
 
 /// A text of a case.
-pub fn text<'a>(case: &'a Value, key: &str) -> &'a str {
+pub(crate) fn text<'a>(case: &'a Value, key: &str) -> &'a str {
     case[key].as_str().unwrap_or_else(|| panic!("no text {key}"))
 }
 
 /// Bytes of a case, lower-case hex in the file.
-pub fn bytes(case: &Value, key: &str) -> Vec<u8> {
+pub(crate) fn bytes(case: &Value, key: &str) -> Vec<u8> {
     hex::decode(text(case, key)).unwrap()
 }
 
 /// A fixed number of bytes of a case.
-pub fn array<const N: usize>(case: &Value, key: &str) -> [u8; N] {
+pub(crate) fn array<const N: usize>(case: &Value, key: &str) -> [u8; N] {
     bytes(case, key).try_into().unwrap()
 }
 
@@ -168,7 +172,7 @@ fn files(folder: &Path) -> BTreeSet<String> {
 }
 
 /// Carries the table out.
-pub fn run(table: &[File]) -> Report {
+pub(crate) fn run(table: &[File]) -> Report {
     let folder = folder();
     let mut report = Report::default();
     let found = files(&folder);
@@ -190,7 +194,8 @@ pub fn run(table: &[File]) -> Report {
 }
 
 fn run_file(file: &File, path: &Path, report: &mut Report) {
-    if let [("*", Decision::Owed(_) | Decision::LeftOut(_))] = file.lists {
+    if let [("*", Decision::Owed(to) | Decision::LeftOut(to))] = file.lists {
+        println!("{}: not run: {to}", path.display());
         return;
     }
     let root: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -203,8 +208,16 @@ fn run_file(file: &File, path: &Path, report: &mut Report) {
     for (list, decision) in file.lists {
         if root.get(list).is_none() {
             report.faults.push(format!("{}: a decision about {list}, which is not there", file.path));
-        } else if let Decision::Checked(check) = decision {
-            check(&mut Run { root: &root, list, file, report, used: &mut used });
+            continue;
+        }
+        match decision {
+            Decision::Checked(check) => {
+                let before = report.cases;
+                check(&mut Run { root: &root, list, file, report, used: &mut used });
+                println!("{} {list}: {} cases", file.path, report.cases - before);
+            }
+            Decision::Owed(to) => println!("{} {list}: owed by {to}", file.path),
+            Decision::LeftOut(why) => println!("{} {list}: left out, {why}", file.path),
         }
     }
     for (i, decision) in file.differs.iter().enumerate().filter(|(i, _)| !used.contains(i)) {

@@ -46,6 +46,20 @@ pub(crate) struct Conn {
     work: Condvar,
 }
 
+/// What a connection is made of.
+pub(crate) struct Parts {
+    pub(crate) socket: Arc<TcpStream>,
+    pub(crate) tls: Option<Tls>,
+    /// We dialled.
+    pub(crate) client: bool,
+    pub(crate) clock: Clock,
+    pub(crate) threads: Arc<Threads>,
+    pub(crate) pass: Pass,
+    pub(crate) outbound: Outbound,
+    /// Gives the masks of a client's frames.
+    pub(crate) masks: Rng,
+}
+
 struct Out {
     outbound: Outbound,
     masks: Rng,
@@ -67,17 +81,8 @@ enum State {
 }
 
 impl Conn {
-    pub(crate) fn new(
-        id: LinkId,
-        socket: Arc<TcpStream>,
-        tls: Option<Tls>,
-        client: bool,
-        clock: Clock,
-        threads: Arc<Threads>,
-        pass: Pass,
-        outbound: Outbound,
-        masks: Rng,
-    ) -> Arc<Conn> {
+    pub(crate) fn new(id: LinkId, parts: Parts) -> Arc<Conn> {
+        let Parts { socket, tls, client, clock, threads, pass, outbound, masks } = parts;
         let _ = socket.set_write_timeout(Some(WRITE_DEADLINE));
         let out = Out { outbound, masks, wire: Vec::new(), control: None, writer: false, state: State::Open };
         Arc::new(Conn { id, socket, tls, client, clock, threads, pass, out: Mutex::new(out), work: Condvar::new() })
@@ -140,12 +145,6 @@ impl Conn {
     pub(crate) fn shut(&self) {
         let mut out = self.out.lock();
         self.end(&mut out);
-    }
-
-    /// Bytes queued: for the status and the tests.
-    pub(crate) fn queued_bytes(&self) -> usize {
-        let out = self.out.lock();
-        out.outbound.queued_bytes() + out.wire.len()
     }
 
     fn push_or_wake(self: &Arc<Self>, out: &mut Out) {

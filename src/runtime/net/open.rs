@@ -2,7 +2,7 @@
 //! WebSocket upgrade and the handshake of mesh.md §3, each under a deadline, then starts the
 //! reader and ends.
 
-use super::conn::Conn;
+use super::conn::{Conn, Parts};
 use super::gate::{Entrance, Gate, Pass};
 use super::pipe::Pipe;
 use super::reader::Reader;
@@ -227,18 +227,17 @@ impl Opener {
         let now = self.clock.mono();
         let outbound = Outbound::new(established.link_key.clone(), self.fork_rng(), self.settings.outbound, now);
         let masks = self.fork_rng();
-        let client = dial.is_some();
-        let conn = Conn::new(
-            link,
+        let parts = Parts {
             socket,
-            ws.get_ref().tls(),
-            client,
-            self.clock,
-            self.threads.clone(),
+            tls: ws.get_ref().tls(),
+            client: dial.is_some(),
+            clock: self.clock,
+            threads: self.threads.clone(),
             pass,
             outbound,
             masks,
-        );
+        };
+        let conn = Conn::new(link, parts);
         ws.get_mut().split(conn.clone()).map_err(|e| Error::io("cannot use the socket", &e))?;
         let max = self.settings.message_bytes_max;
         ws.set_config(|c| (c.max_message_size, c.max_frame_size) = (Some(max), Some(max)));
@@ -293,23 +292,19 @@ struct UpgradeCheck<'a> {
 
 impl tungstenite::handshake::server::Callback for UpgradeCheck<'_> {
     fn on_request(self, request: &Request, response: Response) -> std::result::Result<Response, ErrorResponse> {
-        let refuse = |status: StatusCode, text: &str| {
-            let mut refusal = ErrorResponse::new(Some(text.to_owned()));
-            *refusal.status_mut() = status;
-            Err(refusal)
+        let origin = request.headers().get("origin");
+        let (status, text) = if request.uri().path() != self.path {
+            (StatusCode::NOT_FOUND, "not found")
+        } else if self.full {
+            (StatusCode::SERVICE_UNAVAILABLE, "Too many connections")
+        } else if origin.is_some_and(|origin| !origin.to_str().is_ok_and(is_local_origin)) {
+            (StatusCode::FORBIDDEN, "origin not allowed")
+        } else {
+            return Ok(response);
         };
-        if request.uri().path() != self.path {
-            return refuse(StatusCode::NOT_FOUND, "not found");
-        }
-        if self.full {
-            return refuse(StatusCode::SERVICE_UNAVAILABLE, "Too many connections");
-        }
-        match request.headers().get("origin") {
-            Some(origin) if !origin.to_str().is_ok_and(is_local_origin) => {
-                refuse(StatusCode::FORBIDDEN, "origin not allowed")
-            }
-            _ => Ok(response),
-        }
+        let mut refusal = ErrorResponse::new(Some(text.to_owned()));
+        *refusal.status_mut() = status;
+        Err(refusal)
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// Whom a dialling node trusts to be the server, beside the mesh's own proof of keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum TlsTrust {
+pub(crate) enum TlsTrust {
     /// The system's root certificates.
     #[default]
     System,

@@ -23,7 +23,6 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What others see of a miner. Both locks are leaves, held for a moment.
-#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) supervisor: Mutex<Supervisor>,

@@ -13,7 +13,6 @@ const HEADERS_MAX: usize = 64;
 const CONNECT_WITHIN: Duration = Duration::from_millis(200);
 
 /// A `GET` under way.
-#[derive(Debug)]
 pub(super) struct Call {
     socket: TcpStream,
     request: Vec<u8>,

@@ -29,7 +29,6 @@ const ORDERS_MAX: usize = 4;
 /// What it was told to run is in `desired.json` before a start returns and gone from it before a stop does;
 /// [`ProcessMinerManager::restore`] starts it again. Dropping the manager (or
 /// [`MinerManager::shutdown`]) ends all children and keeps the list.
-#[derive(Debug)]
 pub struct ProcessMinerManager {
     settings: Arc<MinerSettings>,
     clock: Clock,
@@ -39,7 +38,6 @@ pub struct ProcessMinerManager {
     desired: Mutex<Desired>,
 }
 
-#[derive(Debug)]
 struct Inner {
     instances: BTreeMap<String, Arc<Instance>>,
     rng: Rng,
@@ -47,7 +45,6 @@ struct Inner {
 }
 
 /// A miner and the way to its thread.
-#[derive(Debug)]
 struct Instance {
     name: String,
     miner_type: String,
@@ -57,9 +54,22 @@ struct Instance {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+impl std::fmt::Debug for ProcessMinerManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProcessMinerManager").field("data_dir", &self.settings.data_dir).finish_non_exhaustive()
+    }
+}
+
 impl ProcessMinerManager {
     /// Takes over a data folder, which the caller must own: what an earlier run left behind is killed. Starts nothing.
     pub fn new(settings: MinerSettings) -> Result<ProcessMinerManager> {
+        if std::env::var_os(pidfile::MARK_VARIABLE).is_some() {
+            // Else a program that ignores its arguments would start itself without end.
+            let cause = "this process was itself started to launch a miner";
+            let next = "let MinerSettings::binary be the rigmesh binary, or call rigmesh::hidden::run first in main";
+            return Err(Error::Config(format!("{cause}: {next}")));
+        }
+        let settings = settings.absolute()?;
         for name in pidfile::clean_leftovers(&settings.run_folder()) {
             log::warn!(target: "miner", miner = name.as_str(); "killed a process that an earlier run left behind");
         }

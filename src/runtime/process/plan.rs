@@ -56,6 +56,18 @@ impl MinerSettings {
         }
     }
 
+    /// With all paths absolute: children run in another folder. A bare program name stays one to be found in `PATH`.
+    pub(super) fn absolute(mut self) -> Result<MinerSettings> {
+        let programs = self.commands.values_mut().map(|command| &mut command.program);
+        let named = |path: &&mut PathBuf| path.components().count() > 1;
+        let paths = [&mut self.binary].into_iter().chain(self.xmrig.as_mut()).chain(programs).filter(named);
+        for path in paths.chain([&mut self.data_dir]) {
+            *path = std::path::absolute(&*path)
+                .map_err(|e| Error::io(format!("cannot make {} absolute", path.display()), &e))?;
+        }
+        Ok(self)
+    }
+
     pub(super) fn run_folder(&self) -> PathBuf {
         self.data_dir.join("run")
     }
@@ -63,7 +75,7 @@ impl MinerSettings {
 
 /// A program the rig's owner declared. It must stay in the foreground: what it leaves in the background is
 /// killed when it ends.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct DeclaredCommand {
     /// An absolute path, or a name to be found in `PATH`.
     pub program: PathBuf,
@@ -75,8 +87,14 @@ pub struct DeclaredCommand {
     pub cwd: Option<PathBuf>,
 }
 
+impl std::fmt::Debug for DeclaredCommand {
+    /// Without arguments and environment: they may hold a wallet.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeclaredCommand").field("program", &self.program).finish_non_exhaustive()
+    }
+}
+
 /// What one miner runs, decided once; each launch gets its own port, token and file.
-#[derive(Debug)]
 pub(super) enum Plan {
     Xmrig { program: PathBuf, config: Value },
     Sha256d { config: Value },
@@ -84,7 +102,6 @@ pub(super) enum Plan {
 }
 
 /// One launch.
-#[derive(Debug)]
 pub(super) struct Launch {
     /// The program and its arguments.
     pub(super) program: Vec<OsString>,

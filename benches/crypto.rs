@@ -1,0 +1,92 @@
+//! What a message costs before it meets a socket: sealing, opening, JSON, the shared secret.
+//!
+//! `cargo bench --bench crypto`
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rigmesh::base::{Now, Rng, Time, Timestamp};
+use rigmesh::formats::smsg::{LinkKey, open_link, seal_v1};
+use rigmesh::identity::{SecretKey, sign_challenge};
+use rigmesh::message::{Logs, Message, Payload};
+use std::hint::black_box;
+
+/// A message whose text is about `size` bytes: log lines above the bare envelope.
+fn message(size: usize) -> Message {
+    let now = Now { mono: Time::ZERO, wall: Timestamp::from_unix(1_795_227_036, 123_456_789) };
+    let mut rng = Rng::from_number(1);
+    let line = "speed 10s/60s/15m 8123.4 8120.1 n/a H/s max 8200.0 H/s";
+    let lines = vec![line.to_owned(); size / (line.len() + 3)];
+    let logs = Logs { miner_name: "xmrig-1".to_owned(), lines: Some(lines), has_more: false };
+    let (from, to) = ("8741bb4874cb9bd3cc485abad52053dc", "a5b261f84fa392c36b101b02cb34bf72");
+    Message::new(now, &mut rng, from, to, &Payload::Logs(logs))
+}
+
+fn sealing(c: &mut Criterion) {
+    let key = LinkKey::from_secret(&[7; 32]);
+    for (name, text) in [
+        ("64 B", "x".repeat(64)),
+        ("1 KiB", message(600).encode()),
+        ("64 KiB", message(64 << 10).encode()),
+        ("64 KiB plain", "x".repeat(64 << 10)),
+    ] {
+        let mut group = c.benchmark_group("smsg");
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        let (mut out, mut rng) = (Vec::new(), Rng::from_number(1));
+        group.bench_function(BenchmarkId::new("seal", name), |b| {
+            b.iter(|| {
+                out.clear();
+                seal_v1(&key, rng.array(), 1_795_227_036, black_box(&text), &mut out).unwrap();
+                out.len()
+            });
+        });
+        out.clear();
+        seal_v1(&key, [1; 24], 1_795_227_036, &text, &mut out).unwrap();
+        let (mut frame, mut body) = (out.clone(), Vec::new());
+        group.bench_function(BenchmarkId::new("open (and copy the frame)", name), |b| {
+            b.iter(|| {
+                frame.copy_from_slice(&out);
+                open_link(&key, black_box(&mut frame), &mut body).unwrap();
+                body.len()
+            });
+        });
+        group.finish();
+    }
+}
+
+fn messages(c: &mut Criterion) {
+    for size in [0, 600, 64 << 10] {
+        let (message, mut out) = (message(size), Vec::new());
+        let text = message.encode();
+        let mut group = c.benchmark_group("message");
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(BenchmarkId::new("encode", text.len()), |b| {
+            b.iter(|| {
+                out.clear();
+                black_box(&message).encode_into(&mut out);
+                out.len()
+            });
+        });
+        group.bench_function(BenchmarkId::new("decode", text.len()), |b| {
+            b.iter(|| Message::decode(black_box(text.as_bytes())).unwrap());
+        });
+        group.bench_function(BenchmarkId::new("decode and read the payload", text.len()), |b| {
+            b.iter(|| Message::decode(black_box(text.as_bytes())).unwrap().payload().unwrap());
+        });
+        group.finish();
+    }
+}
+
+fn secrets(c: &mut Criterion) {
+    let mut rng = Rng::from_number(1);
+    let (own, peer) = (SecretKey::generate(&mut rng), SecretKey::generate(&mut rng).public_key());
+    c.bench_function("shared secret", |b| b.iter(|| own.shared_secret(black_box(&peer)).unwrap()));
+    let secret = own.shared_secret(&peer).unwrap();
+    c.bench_function("challenge response", |b| b.iter(|| sign_challenge(black_box(&[1; 32]), &secret)));
+    c.bench_function("new key pair", |b| {
+        b.iter_batched(|| rng.fork(), |mut rng| SecretKey::generate(&mut rng).public_key(), BatchSize::SmallInput);
+    });
+}
+
+criterion_group!(benches, sealing, messages, secrets);
+criterion_main!(benches);

@@ -1,0 +1,271 @@
+//! Every decoder under broken input. Each target states a law that holds for all bytes; the corpus in
+//! `tests/corpus/` is replayed, then mutated for `FUZZ_MS` milliseconds per target (default 300).
+//! `FUZZ_SEED` repeats a run; the seed is printed.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+
+use rigmesh::base::{Rng, check_json};
+use rigmesh::formats::smsg::{LinkKey, SmsgMessage, open_link, open_v1};
+use rigmesh::formats::{gojson, sigil, trix};
+use rigmesh::identity::NodeIdentity;
+use rigmesh::message::{Message, Payload};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// One decoder.
+struct Target {
+    /// Its folder below `tests/corpus/`.
+    name: &'static str,
+    /// What must hold for all bytes. Says whether they were accepted.
+    law: fn(&[u8]) -> bool,
+    /// The deepest input it accepts, and one level more, which it must refuse.
+    deepest: fn(levels: usize) -> Vec<u8>,
+}
+
+static TARGETS: &[Target] = &[
+    Target {
+        name: "message",
+        law: message,
+        // The envelope itself is one level.
+        deepest: |levels| format!(r#"{{"id":"a","type":"start_miner","payload":{}}}"#, nested(levels - 1)).into_bytes(),
+    },
+    Target {
+        name: "smsg_frame",
+        law: smsg_frame,
+        deepest: |levels| frame(nested(levels).as_bytes(), b"{\"body\":\"b\"}"),
+    },
+    Target { name: "smsg_inner", law: smsg_inner, deepest: |levels| nested(levels).into_bytes() },
+    Target { name: "trix", law: trix_container, deepest: |levels| frame(nested(levels).as_bytes(), b"") },
+    Target { name: "node_json", law: node_json, deepest: |levels| nested(levels).into_bytes() },
+];
+
+/// Password of the recorded frames in the corpus.
+const PASSWORD: &str = "tVpUTRXn/ZVqACgFaBPDLoTxyw0HZugKLsCv+gT+xdE=";
+
+/// Objects in objects, `levels` of them.
+fn nested(levels: usize) -> String {
+    format!("{}1{}", "{\"x\":".repeat(levels), "}".repeat(levels))
+}
+
+/// An SMSG container with any header and any inner text.
+fn frame(header: &[u8], inner: &[u8]) -> Vec<u8> {
+    let key = LinkKey::from_password(PASSWORD).unwrap();
+    let sealed = sigil::seal(key.as_bytes(), &[7; 24], inner).unwrap();
+    [&b"SMSG\x02"[..], &(header.len() as u32).to_be_bytes(), header, &sealed].concat()
+}
+
+/// A message that is read is written and read again as itself; the same for its payload; and no text
+/// grows more than its escapes explain.
+fn message(bytes: &[u8]) -> bool {
+    let Ok(message) = Message::decode(bytes) else { return false };
+    let text = message.encode();
+    assert_eq!(Message::decode(text.as_bytes()).unwrap(), message);
+    assert!(text.len() <= bytes.len() * 6 + 256, "{} bytes from {}", text.len(), bytes.len());
+    let Ok(payload) = message.payload() else { return true };
+    let raw = payload.encode();
+    assert!(raw.as_str().len() <= bytes.len() * 40 + 512, "{} bytes from {}", raw.as_str().len(), bytes.len());
+    assert_eq!(Payload::decode(&message.kind, &raw).unwrap(), payload);
+    if let Payload::Handshake(handshake) = &payload {
+        let _ = handshake.identity.checked_key();
+    }
+    true
+}
+
+/// A frame opens on a link or not; when it does, the body is text, no longer than the frame, and the
+/// general reader finds the same one. What the general reader refuses, the link refuses.
+fn smsg_frame(bytes: &[u8]) -> bool {
+    let key = LinkKey::from_password(PASSWORD).unwrap();
+    let (mut copy, mut body) = (bytes.to_vec(), b"left over".to_vec());
+    match open_link(&key, &mut copy, &mut body) {
+        Ok(()) => {
+            assert!(body.len() <= bytes.len());
+            assert_eq!(open_v1(PASSWORD, bytes).unwrap().body.as_bytes(), body);
+            true
+        }
+        Err(_) => {
+            assert!(body.is_empty());
+            if let Ok(message) = open_v1(PASSWORD, bytes) {
+                let (header, _) = trix::split(b"SMSG", bytes, trix::HEADER_BYTES_MAX).unwrap();
+                let header = trix::decode_header(header).unwrap();
+                let more = header.contains_key("format") || header.contains_key("compression");
+                assert!(more || !message.attachments.is_empty(), "the link refuses a plain v1 message");
+            }
+            false
+        }
+    }
+}
+
+/// The bytes as inner message of an authentic frame: the quick reader and the general one agree.
+fn smsg_inner(bytes: &[u8]) -> bool {
+    let sealed = frame(b"{\"algorithm\":\"chacha20poly1305\",\"version\":\"1.0\"}", bytes);
+    let accepted = smsg_frame(&sealed);
+    if let Ok(message) = open_v1(PASSWORD, &sealed) {
+        let general: SmsgMessage = serde_json::from_slice(bytes).unwrap();
+        assert_eq!(message, general);
+    }
+    accepted
+}
+
+/// A container that is read is written and read again as itself.
+fn trix_container(bytes: &[u8]) -> bool {
+    let mut accepted = false;
+    for magic in [b"SMSG", b"TRIX"] {
+        // The law does not care for the magic: give every input the one that is expected.
+        let mut bytes = bytes.to_vec();
+        bytes.iter_mut().zip(magic).for_each(|(b, m)| *b = *m);
+        let Ok(container) = trix::decode(magic, &bytes) else { continue };
+        let again = trix::encode(magic, &container.header, container.payload, None).unwrap();
+        assert_eq!(trix::decode(magic, &again).unwrap(), container);
+        assert!(again.len() <= bytes.len() * 24 + 64, "{} bytes from {}", again.len(), bytes.len());
+        accepted = true;
+    }
+    accepted
+}
+
+/// An identity that is read is written and read again as itself, and its key is checked without a panic.
+fn node_json(bytes: &[u8]) -> bool {
+    let Ok(text) = check_json("node.json", bytes) else { return false };
+    let Ok(info) = serde_json::from_str::<NodeIdentity>(text) else { return false };
+    let written = gojson::to_string_pretty_html(&info).unwrap();
+    assert_eq!(serde_json::from_str::<NodeIdentity>(&written).unwrap(), info);
+    if let Ok(key) = info.checked_key() {
+        assert_eq!(key.to_base64(), info.public_key);
+    }
+    true
+}
+
+/// The files of a target's corpus.
+fn corpus(name: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name);
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "{name} has no corpus");
+    paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+/// Pieces that decoders look at.
+const TOKENS: &[&[u8]] = &[
+    b"\"",
+    b"\\",
+    b"\\u0000",
+    b"\\ud83d",
+    b"\\ude00",
+    b"\\u003c",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b":",
+    b",",
+    b"null",
+    b"true",
+    b"1e400",
+    b"1e21",
+    b"-0",
+    b"0.1",
+    b"9223372036854775808",
+    b"-9223372036854775808",
+    b"\xff",
+    b"\xe2\x80\xa8",
+    b" ",
+    b"\n",
+    b"\0",
+    b"\"id\":",
+    b"\"type\":",
+    b"\"payload\":",
+    b"\"body\":",
+    b"\"attachments\":",
+    b"\"format\":\"v2\"",
+    b"\"checksum\":\"00\"",
+    b"\"checksum_algo\":",
+    b"\"publicKey\":",
+    b"\x00\x00\x00\x00",
+    b"\xff\xff\xff\xff",
+    b"=",
+];
+
+fn range(rng: &mut Rng, length: usize) -> (usize, usize) {
+    let from = rng.below(length as u64 + 1) as usize;
+    let most = (length - from).min(1 + rng.below(64) as usize);
+    (from, from + rng.below(most as u64 + 1) as usize)
+}
+
+/// One to four small changes.
+fn mutate(rng: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = seeds[rng.below(seeds.len() as u64) as usize].clone();
+    for _ in 0..=rng.below(4) {
+        let (from, to) = range(rng, bytes.len());
+        match rng.below(8) {
+            0 if from < bytes.len() => bytes[from] ^= 1 << rng.below(8),
+            1 if from < bytes.len() => bytes[from] = rng.number() as u8,
+            2 => drop(bytes.drain(from..to)),
+            3 => {
+                let copy = bytes[from..to].to_vec();
+                let (at, _) = range(rng, bytes.len());
+                drop(bytes.splice(at..at, copy));
+            }
+            4 | 5 => {
+                let token = TOKENS[rng.below(TOKENS.len() as u64) as usize];
+                drop(bytes.splice(from..if rng.below(2) == 0 { from } else { to }, token.iter().copied()));
+            }
+            6 => {
+                let other = &seeds[rng.below(seeds.len() as u64) as usize];
+                let (a, b) = range(rng, other.len());
+                drop(bytes.splice(from..to, other[a..b].iter().copied()));
+            }
+            _ => bytes.truncate(to.max(1)),
+        }
+        bytes.truncate(1 << 16);
+    }
+    bytes
+}
+
+fn obey(target: &Target, bytes: &[u8], story: &str) {
+    let kept = catch_unwind(AssertUnwindSafe(|| (target.law)(bytes)));
+    assert!(kept.is_ok(), "{} breaks its law, {story}; input in hex: {}", target.name, hex::encode(bytes));
+}
+
+#[test]
+fn every_decoder_keeps_its_law_on_the_corpus() {
+    for target in TARGETS {
+        for (i, bytes) in corpus(target.name).iter().enumerate() {
+            obey(target, bytes, &format!("file {i}"));
+            for cut in 0..bytes.len().min(300) {
+                obey(target, &bytes[..cut], &format!("file {i} cut at {cut}"));
+            }
+        }
+        obey(target, b"", "empty");
+    }
+}
+
+#[test]
+fn every_decoder_keeps_its_law_under_mutation() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let time = Duration::from_millis(number("FUZZ_MS").unwrap_or(300));
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = number("FUZZ_SEED").unwrap_or(clock);
+    for target in TARGETS {
+        let (seeds, mut rng, start, mut runs) = (corpus(target.name), Rng::from_number(seed), Instant::now(), 0u64);
+        while start.elapsed() < time {
+            let bytes = mutate(&mut rng, &seeds);
+            obey(target, &bytes, &format!("FUZZ_SEED={seed}, input {runs}"));
+            runs += 1;
+        }
+        println!("{}: {runs} inputs, FUZZ_SEED={seed}", target.name);
+    }
+}
+
+#[test]
+fn the_deepest_input_fits_the_stack_of_a_connections_thread() {
+    for target in TARGETS {
+        // 256 KiB, as connection and job threads have; this is a debug build when it matters most.
+        let run = move || {
+            for levels in [31, 32, 33, 200, 20_000] {
+                let accepted = (target.law)(&(target.deepest)(levels));
+                assert_eq!(accepted, levels <= 32, "{} with {levels} levels", target.name);
+            }
+        };
+        std::thread::Builder::new().stack_size(256 << 10).spawn(run).unwrap().join().unwrap();
+    }
+}
