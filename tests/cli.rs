@@ -1,6 +1,6 @@
 //! The binary as a user drives it: folders, commands, a daemon, real miner processes. Nothing here
 //! knows the library; what it looks at is output, exit codes, files and processes.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, unreachable_pub)]
 
 #[path = "cli/bad_input.rs"]
 mod bad_input;

@@ -4,6 +4,9 @@ use argh::FromArgs;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+/// What `-` stands for where a file is named.
+pub(crate) const STDIN: &str = "/dev/stdin";
+
 /// Options of every command, wherever they stand.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Globals {
@@ -50,6 +53,8 @@ pub(crate) fn split_globals(args: impl Iterator<Item = OsString>) -> Result<(Glo
             }
             "--json" if joined.is_none() => globals.json = true,
             "-h" => rest.push("--help".to_owned()),
+            // The parser takes a lone dash for an option.
+            "-" => rest.push(STDIN.to_owned()),
             _ => {
                 rest.push(name);
                 rest.extend(joined);

@@ -1,7 +1,7 @@
 //! The commands that speak to a node: to the daemon of the folder when one runs, otherwise to a
 //! node that lives for this one command and leaves nothing running.
 
-use crate::args::{Globals, Logs, PeersCommand, Ping, ProfilesCommand, Start, Status, Stop};
+use crate::args::{Globals, Logs, PeersCommand, Ping, ProfilesCommand, STDIN, Start, Status, Stop};
 use crate::exit::{self, Exit};
 use crate::output::Out;
 use crate::{settings, table};
@@ -290,13 +290,13 @@ pub(crate) fn profiles(globals: &Globals, out: &Out, command: ProfilesCommand) -
     }
 }
 
-/// A whole small file; `-` is standard input.
+/// A whole small file, or standard input.
 fn read_file(path: &Path) -> Result<Vec<u8>, Exit> {
     let wrong = |e: &std::io::Error| Exit::new(exit::CONFIG, format!("cannot read {}: {e}", path.display()));
     let mut bytes = Vec::new();
     // One byte more than is allowed shows that it is too much.
     let max = PROFILE_BYTES_MAX as u64 + 1;
-    let read = if path == Path::new("-") {
+    let read = if path == Path::new(STDIN) {
         std::io::stdin().lock().take(max).read_to_end(&mut bytes)
     } else {
         std::fs::File::open(path).map_err(|e| wrong(&e))?.take(max).read_to_end(&mut bytes)
