@@ -13,6 +13,8 @@ mod node;
 pub mod peers;
 mod runtime;
 pub mod session;
+#[doc(hidden)]
+pub mod sim;
 
 pub use mesh::LinkInfo;
 pub use node::{Config, Controller, Node, NodeBuilder, Sweep, Transport};
