@@ -4,7 +4,7 @@ use super::{Actor, ConnId, Event, Wire, World};
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
 use crate::identity::{Identity, Role};
 use crate::mesh::{
-    DialId, Input, JobId, JobResult, LinkId, MarksSnapshot, MarksTable, Mesh, MeshConfig, Output, Permit, Work,
+    Answer, DialId, Input, JobId, JobResult, LinkId, MarksSnapshot, MarksTable, Mesh, MeshConfig, Output, Permit, Work,
 };
 use crate::message::{Announcement, Message};
 use crate::miners::{LogSlice, MinerState, MinerStats};
@@ -251,9 +251,17 @@ impl World {
             let Some(output) = node.mesh.poll_output() else { break };
             match output {
                 Output::Dial { dial, target } => self.dial_out(name, dial, &target.address, target.expect),
-                Output::Send { link, lane, message } => {
-                    if let Some(Half::Up { outbound, .. }) = node.halves.get_mut(&conn(link)) {
-                        let _ = outbound.handle_send(lane, message.encode().into_bytes());
+                Output::Send { link, lane, message, call } => {
+                    let sent = match node.halves.get_mut(&conn(link)) {
+                        Some(Half::Up { outbound, .. }) => outbound.handle_send(lane, message.encode().into_bytes()),
+                        _ => Err(Error::Unreachable("the connection is gone".to_owned())),
+                    };
+                    if let Err(why) = &sent {
+                        let input = Input::NotSent { message: message.id, why: why.clone() };
+                        node.mesh.handle_input(wall(now, node.skew_s), input);
+                    }
+                    if let Some(call) = call {
+                        self.answers.insert(call.0, sent.map(|()| Answer::Done));
                     }
                 }
                 Output::Announced { link, burst, rate_per_s, message_bytes_max } => {
