@@ -37,7 +37,7 @@ use worker::{Asked, Me, Worker};
 /// Numbers and switches of the machine.
 #[derive(Clone, Debug)]
 pub(crate) struct MeshConfig {
-    pub(crate) dialogue: DialogueConfig,
+    pub(crate) dialogue: Arc<DialogueConfig>,
     /// Largest sealed frame we send.
     pub(crate) frame_bytes_max: usize,
     /// Whether this node carries out requests (roles worker and dual).

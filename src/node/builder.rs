@@ -185,7 +185,7 @@ impl NodeBuilder {
             stopping: AtomicBool::new(false),
         });
         let mesh_config = MeshConfig {
-            dialogue: dialogue_config(&config, &identity),
+            dialogue: Arc::new(dialogue_config(&config, &identity)),
             frame_bytes_max: config.message_bytes_max,
             works: self.miners.is_some(),
             trust_all: self.trust_all,

@@ -6,14 +6,24 @@ use std::thread::{Builder, JoinHandle};
 
 /// Stack of threads that live as long as a connection or a job. Only touched pages cost memory.
 pub(crate) const STACK: usize = 256 * 1024;
-/// Stack of short-lived threads that shake hands (TLS is deep in debug builds).
-pub(crate) const STACK_HANDSHAKE: usize = 1024 * 1024;
+/// Stack of short-lived threads that shake hands (TLS is deep in debug builds). More than four
+/// times [`STACK`], or glibc would hand its used, resident pages on to a long-lived reader.
+pub(crate) const STACK_HANDSHAKE: usize = 2 * 1024 * 1024;
 
 /// The threads of one node.
 #[derive(Default)]
 pub(crate) struct Threads {
-    running: Mutex<Vec<JoinHandle<()>>>,
+    running: Mutex<Running>,
 }
+
+#[derive(Default)]
+struct Running {
+    handles: Vec<JoinHandle<()>>,
+    since_sweep: usize,
+}
+
+/// Ended threads are joined at every so many starts: a look at a thousand of them costs microseconds.
+const SWEEP_EVERY: usize = 8;
 
 impl Threads {
     /// Spawns a named thread. Those that ended are joined on the way.
@@ -24,10 +34,12 @@ impl Threads {
             .spawn(body)
             .map_err(|e| Error::io(format!("cannot start the thread {name}"), &e))?;
         let mut running = self.running.lock();
-        running.push(handle);
-        // Sweeping when the count is a power of two keeps the cost per spawn constant on average.
-        if running.len().is_power_of_two() {
-            let ended: Vec<_> = running.extract_if(.., |h| h.is_finished()).collect();
+        running.handles.push(handle);
+        running.since_sweep += 1;
+        // An ended thread keeps its stack resident until it is joined.
+        if running.since_sweep >= SWEEP_EVERY {
+            running.since_sweep = 0;
+            let ended: Vec<_> = running.handles.extract_if(.., |h| h.is_finished()).collect();
             drop(running);
             for handle in ended {
                 join(handle);
@@ -39,7 +51,7 @@ impl Threads {
     /// Joins everything, including what is spawned meanwhile. The caller has told all of it to end.
     pub(crate) fn join_all(&self) {
         loop {
-            let batch = std::mem::take(&mut *self.running.lock());
+            let batch = std::mem::take(&mut self.running.lock().handles);
             if batch.is_empty() {
                 return;
             }

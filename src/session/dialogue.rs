@@ -12,6 +12,7 @@ use super::{Established, Side};
 use crate::base::{Error, Now, Refusal, Rng, Time, Timestamp};
 use crate::message::{Announcement, ErrorCode, ErrorPayload, Message, MessageType, Payload, Ping, Pong};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Numbers of a dialogue; the defaults are mesh.md's.
@@ -128,7 +129,7 @@ pub enum Hangup {
 /// One connection's dialogue.
 #[derive(Debug)]
 pub struct Dialogue {
-    config: DialogueConfig,
+    config: Arc<DialogueConfig>,
     local_id: String,
     peer_id: String,
     side: Side,
@@ -152,7 +153,7 @@ pub struct Dialogue {
 
 impl Dialogue {
     /// Begins after the handshake. The first ping is due at once.
-    pub fn new(config: DialogueConfig, local_id: String, established: &Established, now: Time) -> Dialogue {
+    pub fn new(config: Arc<DialogueConfig>, local_id: String, established: &Established, now: Time) -> Dialogue {
         let (burst, rate) = config.plain_limit;
         Dialogue {
             local_id,

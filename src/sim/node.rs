@@ -225,7 +225,7 @@ fn mesh(
         announced_limit: (4000, 2000),
         announcement,
     };
-    let config = MeshConfig { dialogue, frame_bytes_max: 1 << 20, works, trust_all: false };
+    let config = MeshConfig { dialogue: Arc::new(dialogue), frame_bytes_max: 1 << 20, works, trust_all: false };
     Mesh::new(config, identity.id().to_string(), identity.info().name.clone(), registry.clone(), marks, rng, now)
 }
 

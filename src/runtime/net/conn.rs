@@ -50,19 +50,17 @@ pub(crate) struct Conn {
 pub(crate) struct Parts {
     pub(crate) socket: Arc<TcpStream>,
     pub(crate) tls: Option<Tls>,
-    /// We dialled.
-    pub(crate) client: bool,
     pub(crate) clock: Clock,
     pub(crate) threads: Arc<Threads>,
     pub(crate) pass: Pass,
     pub(crate) outbound: Outbound,
-    /// Gives the masks of a client's frames.
-    pub(crate) masks: Rng,
+    /// Gives the masks of our frames; only who dialled masks (RFC 6455).
+    pub(crate) masks: Option<Box<Rng>>,
 }
 
 struct Out {
     outbound: Outbound,
-    masks: Rng,
+    masks: Option<Box<Rng>>,
     /// Bytes for the socket, whole frames but for what the socket already took of the first.
     wire: Vec<u8>,
     /// The newest pong or close reply of the reader. Latest wins: a flood of pings costs one slot.
@@ -82,8 +80,9 @@ enum State {
 
 impl Conn {
     pub(crate) fn new(id: LinkId, parts: Parts) -> Arc<Conn> {
-        let Parts { socket, tls, client, clock, threads, pass, outbound, masks } = parts;
+        let Parts { socket, tls, clock, threads, pass, outbound, masks } = parts;
         let _ = socket.set_write_timeout(Some(WRITE_DEADLINE));
+        let client = masks.is_some();
         let out = Out { outbound, masks, wire: Vec::new(), control: None, writer: false, state: State::Open };
         Arc::new(Conn { id, socket, tls, client, clock, threads, pass, out: Mutex::new(out), work: Condvar::new() })
     }
@@ -201,7 +200,7 @@ impl Conn {
                     Ok(_) => break,
                 }
             }
-            let mask = self.client.then(|| out.masks.array());
+            let mask = out.masks.as_mut().map(|rng| rng.array());
             head(target, start, mask);
             if !plain {
                 self.put(out, &frame);
@@ -237,9 +236,7 @@ impl Conn {
         let bye = Frame::close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }));
         let mut bytes = Vec::new();
         let mut bye = bye;
-        if self.client {
-            bye.header_mut().mask = Some(out.masks.array());
-        }
+        bye.header_mut().mask = out.masks.as_mut().map(|rng| rng.array());
         if bye.format(&mut bytes).is_ok() {
             self.put(out, &bytes);
         }

@@ -34,7 +34,7 @@ use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{HandshakeError, Message as WsMessage, WebSocket};
 
 /// The WebSocket code reads at most this much per call; it is resident for every connection.
-const READ_BUFFER: usize = 2048;
+const READ_BUFFER: usize = 1024;
 
 /// What opening needs to know of the configuration.
 pub(crate) struct NetSettings {
@@ -226,11 +226,10 @@ impl Opener {
         let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
         let now = self.clock.mono();
         let outbound = Outbound::new(established.link_key.clone(), self.fork_rng(), self.settings.outbound, now);
-        let masks = self.fork_rng();
+        let masks = dial.is_some().then(|| Box::new(self.fork_rng()));
         let parts = Parts {
             socket,
             tls: ws.get_ref().tls(),
-            client: dial.is_some(),
             clock: self.clock,
             threads: self.threads.clone(),
             pass,
