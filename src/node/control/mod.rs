@@ -10,7 +10,7 @@ mod select;
 mod socket;
 
 pub use execute::parse_profile;
-pub use socket::ControlClient;
+pub use socket::{ControlClient, Owner};
 
 use crate::base::{Error, Refusal, Result};
 use crate::message::ErrorCode;
