@@ -199,8 +199,9 @@ pub(crate) fn ping(globals: &Globals, out: &Out, args: Ping) -> Result<(), Exit>
 }
 
 pub(crate) fn status(globals: &Globals, out: &Out, args: Status) -> Result<(), Exit> {
-    if args.timeout == 0 || args.every == 0 {
-        return Err(Exit::usage("--timeout and --every are at least one second"));
+    // The daemon lets a connection go that asks nothing for a minute.
+    if !(1..=60).contains(&args.timeout) || !(1..=50).contains(&args.every) {
+        return Err(Exit::usage("--timeout takes 1 to 60 seconds, --every 1 to 50"));
     }
     let all = args.all || args.rigs.is_empty();
     let request = Request::Status { rigs: rigs(args.rigs, all)?, timeout_ms: args.timeout.saturating_mul(1000) };
