@@ -112,6 +112,8 @@ mod node;
 pub mod peers;
 mod runtime;
 pub mod session;
+#[doc(hidden)]
+pub mod sim;
 
 pub use mesh::LinkInfo;
 pub use node::control;

@@ -58,7 +58,7 @@ fn points(value: &Value) -> Vec<Point> {
     value.as_array().unwrap().iter().map(point).collect()
 }
 
-pub fn metrics(run: &mut Run<'_>) {
+pub(crate) fn metrics(run: &mut Run<'_>) {
     let root = run.root;
     for case in run.value().as_array().unwrap() {
         let name = text(case, "metric");
@@ -100,7 +100,7 @@ pub fn metrics(run: &mut Run<'_>) {
     }
 }
 
-pub fn pairs(run: &mut Run<'_>) {
+pub(crate) fn pairs(run: &mut Run<'_>) {
     run.each(|case| {
         let (a, b) = (numbers(&case["a"]), numbers(&case["b"]));
         all([
@@ -111,7 +111,7 @@ pub fn pairs(run: &mut Run<'_>) {
     });
 }
 
-pub fn mutations(run: &mut Run<'_>) {
+pub(crate) fn mutations(run: &mut Run<'_>) {
     let list = run.value();
     let dim = list["dim"].as_u64().unwrap() as usize;
     let mut tree = PointTree::empty(dim, Metric::Euclidean).unwrap();
@@ -142,7 +142,7 @@ pub fn mutations(run: &mut Run<'_>) {
     });
 }
 
-pub fn negative(run: &mut Run<'_>) {
+pub(crate) fn negative(run: &mut Run<'_>) {
     let list = run.value();
     let build = |points: &[(&str, &[f64])]| {
         let points = points.iter().map(|(id, coords)| Point::new(*id, *coords)).collect();
@@ -174,7 +174,7 @@ pub fn negative(run: &mut Run<'_>) {
     });
 }
 
-pub fn ties(run: &mut Run<'_>) {
+pub(crate) fn ties(run: &mut Run<'_>) {
     let list = run.value();
     run.case("ten points at one place", || {
         let points = (0..10).map(|i| Point::new(i.to_string(), [1.0])).collect();
@@ -187,7 +187,7 @@ pub fn ties(run: &mut Run<'_>) {
     });
 }
 
-pub fn go_p2p_selection(run: &mut Run<'_>) {
+pub(crate) fn go_p2p_selection(run: &mut Run<'_>) {
     let list = run.value();
     let peers = list["peers"].as_array().unwrap();
     run.case("points", || {
@@ -215,17 +215,17 @@ fn ranges(value: &Value, key: &str) -> Vec<AxisRange> {
     value[key].as_array().unwrap().iter().map(range).collect()
 }
 
-/// The features of items that are rows of numbers.
-fn columns(dim: usize) -> Vec<Box<dyn Fn(&Vec<f64>) -> f64>> {
-    (0..dim).map(|axis| Box::new(move |row: &Vec<f64>| row[axis]) as Box<dyn Fn(&Vec<f64>) -> f64>).collect()
+/// One column of items that are rows of numbers.
+fn column(axis: usize) -> impl Fn(&Vec<f64>) -> f64 {
+    move |row| row[axis]
 }
 
-pub fn builders(run: &mut Run<'_>) {
+pub(crate) fn builders(run: &mut Run<'_>) {
     run.each(|case| {
         let dim = case["dim"].as_u64().unwrap() as usize;
         let rows: Vec<Vec<f64>> = case["raw"].as_array().unwrap().iter().map(numbers).collect();
-        let columns = columns(dim);
-        let features: Vec<Feature<'_, Vec<f64>>> = columns.iter().map(|c| &**c as Feature<'_, Vec<f64>>).collect();
+        let columns: Vec<_> = (0..dim).map(column).collect();
+        let features: Vec<Feature<'_, Vec<f64>>> = columns.iter().map(|c| c as Feature<'_, Vec<f64>>).collect();
         let weights = numbers(&case["weights"]);
         let invert: Vec<bool> = case["invert"].as_array().unwrap().iter().map(|b| b.as_bool().unwrap()).collect();
         let build = |given: Option<&[AxisRange]>| build_coords(&rows, &features, &weights, &invert, given);
@@ -246,7 +246,7 @@ pub fn builders(run: &mut Run<'_>) {
     });
 }
 
-pub fn builders_negative(run: &mut Run<'_>) {
+pub(crate) fn builders_negative(run: &mut Run<'_>) {
     let list = run.value();
     let value = |n: &f64| *n;
     let one: &[Feature<'_, f64>] = &[&value];
@@ -268,24 +268,24 @@ pub fn builders_negative(run: &mut Run<'_>) {
     run.case("nil_feature", || Outcome::Other("a feature is a reference, which is never null".to_owned()));
 }
 
-pub fn default_quality_weights(run: &mut Run<'_>) {
+pub(crate) fn default_quality_weights(run: &mut Run<'_>) {
     let list = run.value();
     run.case("weights", || {
         same("weights", serde_json::from_value::<QualityWeights>(list.clone()).unwrap(), QualityWeights::default())
     });
 }
 
-pub fn default_quality_weights_total(run: &mut Run<'_>) {
+pub(crate) fn default_quality_weights_total(run: &mut Run<'_>) {
     let list = run.value();
     run.case("total", || close("total", QualityWeights::default().total(), list));
 }
 
-pub fn default_ranges(run: &mut Run<'_>) {
+pub(crate) fn default_ranges(run: &mut Run<'_>) {
     let list = run.value();
     run.case("ranges", || same("ranges", FEATURE_RANGES.to_vec(), ranges(list, "ranges")));
 }
 
-pub fn peer_quality(run: &mut Run<'_>) {
+pub(crate) fn peer_quality(run: &mut Run<'_>) {
     run.each(|case| {
         let metrics: QualityMetrics = serde_json::from_value(case["metrics"].clone()).unwrap();
         let weights: QualityWeights = serde_json::from_value(case["weights"].clone()).unwrap();
@@ -297,12 +297,12 @@ pub fn peer_quality(run: &mut Run<'_>) {
     });
 }
 
-pub fn feature_labels(run: &mut Run<'_>) {
+pub(crate) fn feature_labels(run: &mut Run<'_>) {
     let list = run.value();
     run.case("labels", || same("labels", serde_json::json!(FEATURE_LABELS), list.clone()));
 }
 
-pub fn standard_features(run: &mut Run<'_>) {
+pub(crate) fn standard_features(run: &mut Run<'_>) {
     run.each(|case| {
         let features: StandardFeatures = serde_json::from_value(case["features"].clone()).unwrap();
         let slice = features.to_array();
@@ -322,7 +322,7 @@ pub fn standard_features(run: &mut Run<'_>) {
     });
 }
 
-pub fn trust(run: &mut Run<'_>) {
+pub(crate) fn trust(run: &mut Run<'_>) {
     run.each(|case| {
         let mut metrics: TrustMetrics = serde_json::from_value(case["metrics"].clone()).unwrap();
         metrics.hours_since_last_success = case["hours_since_last_success"].as_f64();

@@ -48,7 +48,7 @@ fn canonical(key: &str) -> String {
     }
 }
 
-pub fn is_peer_allowed(run: &mut Run<'_>) {
+pub(crate) fn is_peer_allowed(run: &mut Run<'_>) {
     let registry = persisted(run.root, canonical);
     run.each(|case| {
         let ours = registry.is_peer_allowed(text(case, "peer_id"), &canonical(text(case, "public_key")));
@@ -56,7 +56,7 @@ pub fn is_peer_allowed(run: &mut Run<'_>) {
     });
 }
 
-pub fn names(run: &mut Run<'_>) {
+pub(crate) fn names(run: &mut Run<'_>) {
     run.each(|case| {
         let peer = Peer { name: text(case, "name").to_owned(), ..named("p") };
         let ours = PeerRegistry::new().add_peer(NOW, peer);
@@ -64,7 +64,7 @@ pub fn names(run: &mut Run<'_>) {
     });
 }
 
-pub fn persist(run: &mut Run<'_>) {
+pub(crate) fn persist(run: &mut Run<'_>) {
     let (root, persist) = (run.root, run.value());
     let written = text(persist, "peers_json_text");
     run.case("peers_json_text", || {
@@ -111,7 +111,7 @@ pub fn persist(run: &mut Run<'_>) {
     });
 }
 
-pub fn registry_errors(run: &mut Run<'_>) {
+pub(crate) fn registry_errors(run: &mut Run<'_>) {
     for name in run.value().as_object().unwrap().keys() {
         run.case(name, || {
             let mut registry = PeerRegistry::new();
@@ -130,7 +130,7 @@ pub fn registry_errors(run: &mut Run<'_>) {
     }
 }
 
-pub fn score_sequences(run: &mut Run<'_>) {
+pub(crate) fn score_sequences(run: &mut Run<'_>) {
     run.each(|case| {
         let (given, theirs) = (number(case, "initial_passed_to_AddPeer"), number(case, "initial_effective"));
         let mut registry = PeerRegistry::new();
@@ -163,7 +163,7 @@ pub fn score_sequences(run: &mut Run<'_>) {
     });
 }
 
-pub fn selection(run: &mut Run<'_>) {
+pub(crate) fn selection(run: &mut Run<'_>) {
     let list = run.value();
     let stated = list["peers"].as_array().unwrap();
     let mut registry = PeerRegistry::new();

@@ -1,0 +1,383 @@
+//! A node of the simulated world: identity, registry, mesh, and per connection the session's halves.
+
+use super::{Actor, ConnId, Event, Wire, World};
+use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
+use crate::identity::{Identity, Role};
+use crate::mesh::{
+    Answer, DialId, Input, JobId, JobResult, LinkId, MarksSnapshot, MarksTable, Mesh, MeshConfig, Output, Permit, Work,
+};
+use crate::message::{Announcement, Message};
+use crate::miners::{LogSlice, MinerState, MinerStats};
+use crate::peers::{Admission, PeerAuthMode, PeerRegistry};
+use crate::session::{
+    Challenges, DialogueConfig, Established, Inbound, InboundLimits, Initiator, Opened, Outbound, OutboundLimits,
+    Responded, respond,
+};
+use parking_lot::RwLock;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When the world begins: after every build of this program.
+const BEGIN_S: i64 = 1_800_000_000;
+
+/// Both clocks of a node whose wall clock is `skew_s` off.
+pub(super) fn wall(now: Time, skew_s: i64) -> Now {
+    let true_wall = Timestamp::from_unix(BEGIN_S, 0).plus(now.since(Time::ZERO));
+    let skew = Duration::from_secs(skew_s.unsigned_abs());
+    Now { mono: now, wall: if skew_s < 0 { true_wall.minus(skew) } else { true_wall.plus(skew) } }
+}
+
+/// How a node is set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Its role; workers and duals carry out requests.
+    pub role: Role,
+    /// Open mode instead of the allowlist.
+    pub open: bool,
+}
+
+impl Setup {
+    /// A controller that admits only whom it knows.
+    pub fn controller() -> Setup {
+        Setup { role: Role::Controller, open: false }
+    }
+
+    /// A worker that admits only whom it knows.
+    pub fn rig() -> Setup {
+        Setup { role: Role::Worker, open: false }
+    }
+
+    /// The same in open mode.
+    #[must_use]
+    pub fn open(self) -> Setup {
+        Setup { open: true, ..self }
+    }
+}
+
+/// The scripted miners of a node.
+#[derive(Clone, Debug, Default)]
+pub struct Rig {
+    /// Every start that was carried out.
+    pub started: Vec<String>,
+    /// Every stop that was carried out.
+    pub stopped: Vec<String>,
+    /// Work begins and never ends.
+    pub hung: bool,
+    /// The disk is full: freshness cannot be saved.
+    pub disk_full: bool,
+}
+
+/// One side of a connection.
+enum Half {
+    Dialling { dial: DialId, initiator: Initiator, address: String },
+    Accepting { address: String },
+    Up { inbound: Box<Inbound>, outbound: Box<Outbound> },
+}
+
+pub(super) struct SimNode {
+    pub(super) identity: Identity,
+    pub(super) registry: Arc<RwLock<PeerRegistry>>,
+    pub(super) mesh: Mesh,
+    pub(super) rig: Rig,
+    pub(super) skew_s: i64,
+    /// Messages that the node handed to its embedder.
+    pub(super) embedder: Vec<Message>,
+    challenges: Challenges,
+    rng: Rng,
+    works: bool,
+    disk: Option<MarksSnapshot>,
+    halves: BTreeMap<ConnId, Half>,
+    closing: Vec<ConnId>,
+    /// When a pacer lets the next message go.
+    wake: Option<Time>,
+}
+
+impl SimNode {
+    pub(super) fn new(name: &str, setup: Setup, now: Time, rng: &mut Rng) -> SimNode {
+        let works = setup.role.is_worker();
+        let mode = if setup.open { PeerAuthMode::Open } else { PeerAuthMode::Allowlist };
+        let mut rng = rng.fork();
+        let identity =
+            Identity::generate(name, setup.role, wall(now, 0).wall, &mut rng).unwrap_or_else(|e| panic!("{e}"));
+        let registry = Arc::new(RwLock::new(PeerRegistry::with_mode(mode)));
+        let mesh = mesh(&identity, &registry, works, MarksTable::default(), rng.fork(), wall(now, 0));
+        SimNode {
+            identity,
+            registry,
+            mesh,
+            rig: Rig::default(),
+            skew_s: 0,
+            embedder: Vec::new(),
+            challenges: Challenges::new(),
+            rng,
+            works,
+            disk: None,
+            halves: BTreeMap::new(),
+            closing: Vec::new(),
+            wake: None,
+        }
+    }
+
+    /// The process starts anew with what is on its disk.
+    pub(super) fn power_on(&mut self, now: Time, rng: Rng) {
+        let marks = self.disk.as_ref().map(|s| MarksTable::decode(&s.text).unwrap_or_else(|e| panic!("{e}")));
+        let now = wall(now, self.skew_s);
+        let connected: Vec<String> = self.registry.read().connected_peers().map(|p| p.id.clone()).collect();
+        for id in connected {
+            self.registry.write().set_connected(now, &id, false);
+        }
+        self.mesh = mesh(&self.identity, &self.registry, self.works, marks.unwrap_or_default(), rng, now);
+        self.disk = None; // versions begin again; the text lives on in the table
+        self.challenges = Challenges::new();
+        self.halves.clear();
+        self.wake = None;
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        self.mesh.poll_timeout().into_iter().chain(self.wake).min()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Time) {
+        self.mesh.handle_timeout(wall(now, self.skew_s));
+    }
+
+    pub(super) fn handle_accepted(&mut self, conn: ConnId, address: String) {
+        self.halves.insert(conn, Half::Accepting { address });
+    }
+
+    pub(super) fn handle_frame(&mut self, now: Time, conn: ConnId, mut frame: Vec<u8>) {
+        let Some(Half::Up { inbound, .. }) = self.halves.get_mut(&conn) else { return };
+        if let Opened::Message(message) = inbound.handle_frame(now, &mut frame) {
+            self.mesh.handle_input(wall(now, self.skew_s), Input::Message { link: link(conn), message });
+        }
+    }
+
+    pub(super) fn handle_down(&mut self, now: Time, conn: ConnId) {
+        let now = wall(now, self.skew_s);
+        let why = Error::Unreachable("the connection was cut".to_owned());
+        match self.halves.remove(&conn) {
+            Some(Half::Dialling { dial, .. }) => self.mesh.handle_input(now, Input::DialFailed { dial, why }),
+            Some(Half::Up { .. }) => self.mesh.handle_input(now, Input::LinkDown { link: link(conn), why }),
+            _ => {}
+        }
+    }
+
+    fn establish(&mut self, now: Time, conn: ConnId, established: Established, address: String, dial: Option<DialId>) {
+        let limits = InboundLimits::new(100, 50);
+        let key = established.link_key.clone();
+        let inbound = Box::new(Inbound::new(key.clone(), limits.clone(), 1 << 20, now));
+        let outbound = Box::new(Outbound::new(key, self.rng.fork(), OutboundLimits::default(), now));
+        self.halves.insert(conn, Half::Up { inbound, outbound });
+        let input = Input::LinkUp { link: link(conn), established: Box::new(established), address, dial, limits };
+        self.mesh.handle_input(wall(now, self.skew_s), input);
+    }
+
+    /// What the runtime's jobs do, at once and in memory.
+    fn work(&mut self, now: Time, permit: &Permit, marks: Option<MarksSnapshot>, work: Work) -> Result<JobResult> {
+        if let Some(grant) = permit.grant {
+            self.registry.read().grants(&permit.key, wall(now, self.skew_s).wall).require(grant)?;
+        }
+        if let Some(marks) = marks {
+            if self.rig.disk_full {
+                return Err(Error::Failed("not carried out, because it could not be recorded".to_owned()));
+            }
+            self.save(marks);
+        }
+        match work {
+            Work::Stats => Ok(JobResult::Stats(vec![MinerStats::new("sim-1", "sim", MinerState::Running)])),
+            Work::Start { miner_type, .. } => {
+                self.rig.started.push(miner_type.clone());
+                Ok(JobResult::Started { name: format!("{miner_type}-{}", self.rig.started.len()) })
+            }
+            Work::Stop { miner } => {
+                self.rig.stopped.push(miner.clone());
+                Ok(JobResult::Stopped { name: miner })
+            }
+            Work::Logs { miner, lines, .. } => Ok(JobResult::Logs(LogSlice {
+                lines: (0..lines.min(3)).map(|i| format!("{miner} line {i}")).collect(),
+                has_more: false,
+            })),
+        }
+    }
+
+    fn save(&mut self, marks: MarksSnapshot) {
+        if self.disk.as_ref().is_none_or(|old| old.version < marks.version) {
+            self.disk = Some(marks);
+        }
+    }
+}
+
+fn mesh(
+    identity: &Identity,
+    registry: &Arc<RwLock<PeerRegistry>>,
+    works: bool,
+    marks: MarksTable,
+    rng: Rng,
+    now: Now,
+) -> Mesh {
+    let announcement = Announcement { v: 1, rate: 2000, burst: 4000, max: 1 << 20, ..Announcement::default() };
+    let dialogue = DialogueConfig {
+        ping_interval: Duration::from_secs(30),
+        pong_timeout: Duration::from_secs(10),
+        unproven_max: Duration::from_secs(40),
+        plain_limit: (100, 50),
+        announced_limit: (4000, 2000),
+        announcement,
+    };
+    let config = MeshConfig { dialogue, frame_bytes_max: 1 << 20, works, trust_all: false };
+    Mesh::new(config, identity.id().to_string(), identity.info().name.clone(), registry.clone(), marks, rng, now)
+}
+
+fn link(conn: ConnId) -> LinkId {
+    LinkId(conn.0 as u64)
+}
+
+fn conn(link: LinkId) -> ConnId {
+    ConnId(usize::try_from(link.0).unwrap_or(usize::MAX))
+}
+
+impl World {
+    /// Messages that a node handed to its embedder.
+    pub fn embedder(&self, name: &str) -> &[Message] {
+        &self.node_ref(name).embedder
+    }
+
+    /// Carries out what a node's mesh wants, and sends what its links have queued.
+    pub(super) fn pump(&mut self, name: &str) {
+        let now = self.now;
+        loop {
+            let node = self.node_mut(name);
+            let Some(output) = node.mesh.poll_output() else { break };
+            match output {
+                Output::Dial { dial, target } => self.dial_out(name, dial, &target.address, target.expect),
+                Output::Send { link, lane, message, call } => {
+                    let sent = match node.halves.get_mut(&conn(link)) {
+                        Some(Half::Up { outbound, .. }) => outbound.handle_send(lane, message.encode().into_bytes()),
+                        _ => Err(Error::Unreachable("the connection is gone".to_owned())),
+                    };
+                    if let Err(why) = &sent {
+                        let input = Input::NotSent { message: message.id, why: why.clone() };
+                        node.mesh.handle_input(wall(now, node.skew_s), input);
+                    }
+                    if let Some(call) = call {
+                        self.answers.insert(call.0, sent.map(|()| Answer::Done));
+                    }
+                }
+                Output::Announced { link, burst, rate_per_s, message_bytes_max } => {
+                    if let Some(Half::Up { outbound, .. }) = node.halves.get_mut(&conn(link)) {
+                        outbound.handle_announced(now, burst, rate_per_s, message_bytes_max);
+                    }
+                }
+                Output::Close { link, .. } => node.closing.push(conn(link)),
+                Output::Answer { call, result } => drop(self.answers.insert(call.0, result)),
+                Output::Inbound { message, .. } => node.embedder.push(message),
+                Output::Job { job, permit, marks, work } => self.job(name, job, &permit, marks, work),
+                Output::SaveMarks(snapshot) => node.save(snapshot),
+                Output::JobOverdue { .. } | Output::Proven { .. } => {}
+            }
+        }
+        self.flush(name);
+        for conn in std::mem::take(&mut self.node_mut(name).closing) {
+            self.close_conn_late(conn);
+        }
+    }
+
+    fn job(&mut self, name: &str, job: JobId, permit: &Permit, marks: Option<MarksSnapshot>, work: Work) {
+        let now = self.now;
+        let node = self.node_mut(name);
+        if !node.rig.hung {
+            let result = node.work(now, permit, marks, work);
+            let at = wall(now, node.skew_s);
+            node.mesh.handle_input(at, Input::JobDone { job, result });
+        }
+    }
+
+    /// Closes after what was sent has arrived.
+    fn close_conn_late(&mut self, conn: ConnId) {
+        for name in self.conns[conn.0].names.clone() {
+            self.schedule(Event::Down { conn, to: name });
+        }
+    }
+
+    fn flush(&mut self, name: &str) {
+        let now = self.now;
+        let conns: Vec<ConnId> = self.node_mut(name).halves.keys().copied().collect();
+        for conn in conns {
+            loop {
+                let node = self.node_mut(name);
+                let seconds = wall(now, node.skew_s).wall.unix_seconds();
+                let Some(Half::Up { outbound, .. }) = node.halves.get_mut(&conn) else { break };
+                let mut frame = Vec::new();
+                match outbound.poll_frame(now, seconds, &mut frame) {
+                    Ok(true) => self.transmit(conn, name, Wire::Frame(frame)),
+                    Ok(false) => break,
+                    Err(_) => {}
+                }
+            }
+        }
+        let waits = |half: &Half| match half {
+            Half::Up { outbound, .. } => outbound.poll_timeout(now),
+            _ => None,
+        };
+        let node = self.node_mut(name);
+        node.wake = node.halves.values().filter_map(waits).min();
+    }
+
+    fn dial_out(&mut self, name: &str, dial: DialId, address: &str, expect: crate::session::Expect) {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host).to_owned();
+        let severed = self.severed.contains(&(name.to_owned(), host.clone()));
+        if severed || !self.actors.contains_key(&host) {
+            let why = Error::Unreachable(format!("nobody at {address}"));
+            return self.schedule(Event::DialFailed { node: name.to_owned(), dial, why });
+        }
+        let conn = self.open_conn(name, &host);
+        let now = self.now;
+        let node = self.node_mut(name);
+        let at = wall(now, node.skew_s);
+        let (initiator, text) = Initiator::start(&node.identity, expect, at, &mut node.rng, &mut node.challenges);
+        node.halves.insert(conn, Half::Dialling { dial, initiator, address: address.to_owned() });
+        self.transmit(conn, name, Wire::Text(text));
+    }
+
+    /// A handshake text reaches a node.
+    pub(super) fn shake(&mut self, conn: ConnId, name: &str, text: &[u8]) {
+        let now = self.now;
+        let Some(Actor::Node(node)) = self.actors.get_mut(name) else { return };
+        let at = wall(now, node.skew_s);
+        match node.halves.remove(&conn) {
+            Some(Half::Dialling { dial, initiator, address }) => match initiator.handle_ack(&node.identity, text) {
+                Ok(established) => node.establish(now, conn, established, address, Some(dial)),
+                Err(why) => {
+                    node.mesh.handle_input(at, Input::DialFailed { dial, why });
+                    self.close_conn(conn, name);
+                }
+            },
+            Some(Half::Accepting { address }) => {
+                let registry = node.registry.clone();
+                let admit = |key: &_| match registry.read().admission(key) {
+                    Admission::Listed | Admission::Open => Ok(()),
+                    Admission::Refused | Admission::Revoked => Err(Refusal::NotAllowed),
+                };
+                match respond(&node.identity, text, admit, at, &mut node.rng, &mut node.challenges) {
+                    Responded::Accept { ack, established } => {
+                        node.establish(now, conn, *established, address, None);
+                        self.transmit(conn, name, Wire::Text(ack));
+                    }
+                    Responded::Reject { ack, .. } => {
+                        self.transmit(conn, name, Wire::Text(ack));
+                        self.close_conn_late(conn);
+                    }
+                    Responded::Close(_) => self.close_conn(conn, name),
+                }
+            }
+            // Inside the session a text is a frame that does not open.
+            Some(up) => {
+                node.halves.insert(conn, up);
+                node.handle_frame(now, conn, text.to_vec());
+            }
+            None => {}
+        }
+        self.pump(name);
+    }
+}
