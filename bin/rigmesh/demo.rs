@@ -172,7 +172,7 @@ impl Fleet {
     /// Shows the fleet each second. Every rig must have shown a hashrate in the end.
     fn watch(&mut self, out: &Out, shown: Duration, interrupted: &Interrupted) -> Result<(), Exit> {
         let begin = Instant::now();
-        let mut hashing = vec![false; RIGS];
+        let mut hashing = [false; RIGS];
         loop {
             let request = Request::Status { rigs: Rigs::all(), timeout_ms: 5000 };
             let rows = self.ask("asking for the status", request)?;

@@ -1,6 +1,8 @@
 //! The `rigmesh` binary: reads the command line, checks it, runs it, and ends with an exit code
 //! that says how it went (`exit.rs`). Data goes to standard output, messages to standard error.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation))]
+
 mod args;
 mod completions;
 mod demo;

@@ -6,7 +6,7 @@ use crate::exit::{self, Exit};
 use crate::output::Out;
 use crate::{settings, table};
 use rigmesh::base::Timestamp;
-use rigmesh::control::{ControlClient, Failure, Request, Rigs, Summary, parse_profile};
+use rigmesh::control::{ControlClient, Failure, Owner, Request, Rigs, Summary, parse_profile};
 use rigmesh::miners::PROFILE_BYTES_MAX;
 use rigmesh::{FileProfileManager, Node};
 use serde_json::Value;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long a folder that another command has, or a daemon that is just starting, is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who carries requests out.
 enum Backend {
@@ -28,14 +28,14 @@ impl Backend {
     fn open(globals: &Globals) -> Result<Backend, Exit> {
         let paths = settings::paths(globals)?;
         settings::identity(&paths)?;
-        let client = ControlClient::open_or_free(&paths, PATIENCE).map_err(|e| Exit::at_start(&e))?;
-        if let Some(client) = client {
-            return Ok(Backend::Daemon(client));
-        }
+        let lock = match ControlClient::open_or_lock(&paths, PATIENCE).map_err(|e| Exit::at_start(&e))? {
+            Owner::Daemon(client) => return Ok(Backend::Daemon(client)),
+            Owner::Us(lock) => lock,
+        };
         let mut config = settings::config(&paths, None)?;
         config.uplinks.clear();
         let profiles = Arc::new(FileProfileManager::new(&paths.data));
-        let node = Node::builder().paths(paths).config(config).profiles(profiles).start();
+        let node = Node::builder().paths(paths).folder_lock(lock).config(config).profiles(profiles).start();
         Ok(Backend::Own(Box::new(node.map_err(|e| Exit::at_start(&e))?)))
     }
 
@@ -199,8 +199,9 @@ pub(crate) fn ping(globals: &Globals, out: &Out, args: Ping) -> Result<(), Exit>
 }
 
 pub(crate) fn status(globals: &Globals, out: &Out, args: Status) -> Result<(), Exit> {
-    if args.timeout == 0 || args.every == 0 {
-        return Err(Exit::usage("--timeout and --every are at least one second"));
+    // The daemon lets a connection go that asks nothing for a minute.
+    if !(1..=60).contains(&args.timeout) || !(1..=50).contains(&args.every) {
+        return Err(Exit::usage("--timeout takes 1 to 60 seconds, --every 1 to 50"));
     }
     let all = args.all || args.rigs.is_empty();
     let request = Request::Status { rigs: rigs(args.rigs, all)?, timeout_ms: args.timeout.saturating_mul(1000) };

@@ -4,8 +4,9 @@
 use crate::args::{Globals, Serve};
 use crate::exit::{self, Exit};
 use crate::output::Out;
+use crate::remote::PATIENCE;
 use crate::settings;
-use rigmesh::control::Request;
+use rigmesh::control::{ControlClient, Owner, Request};
 use rigmesh::{Config, FileProfileManager, FolderLock, Node, Paths, ProcessMinerManager};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -22,7 +23,11 @@ pub(crate) fn serve(globals: &Globals, out: &Out, args: &Serve) -> Result<(), Ex
     let identity = settings::identity(&paths)?;
     let config = configure(&paths, args)?;
     // The folder first: what runs in it belongs to the daemon that has it.
-    let lock = FolderLock::take(&paths).map_err(|e| Exit::at_start(&e))?;
+    let lock = match ControlClient::open_or_lock(&paths, PATIENCE).map_err(|e| Exit::at_start(&e))? {
+        Owner::Us(lock) => lock,
+        // Another daemon: the lock's own words name its process.
+        Owner::Daemon(_) => FolderLock::take(&paths).map_err(|e| Exit::at_start(&e))?,
+    };
     let signals = SignalThread::start()?;
     let works = identity.info().role.is_worker();
     let profiles = Arc::new(FileProfileManager::new(&paths.data));

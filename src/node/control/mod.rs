@@ -1,7 +1,7 @@
 //! The words of the local control socket, which are also the words of the command line without a
 //! daemon: one [`Request`] in, one JSON object per result row out, then a [`Summary`].
 //!
-//! [`Node::execute`] calls nothing but the public handles, so a command does the same whether the
+//! [`crate::Node::execute`] calls nothing but the public handles, so a command does the same whether the
 //! daemon carries it out or a node that lives for this one command.
 
 mod execute;
@@ -10,16 +10,13 @@ mod select;
 mod socket;
 
 pub use execute::parse_profile;
-pub use socket::ControlClient;
+pub use socket::{ControlClient, Owner};
 
 use crate::base::{Error, Refusal, Result};
 use crate::message::ErrorCode;
 use crate::miners::Profile;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-#[allow(unused_imports)] // named in the docs
-use super::Node;
 
 /// Which rigs a command is for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -38,6 +38,14 @@ impl Node {
     }
 }
 
+/// Who has the data folder.
+pub enum Owner {
+    /// The daemon, which is spoken to.
+    Daemon(ControlClient),
+    /// We, with this lock: for [`crate::NodeBuilder::folder_lock`].
+    Us(FolderLock),
+}
+
 /// A command's connection to the daemon of its folder.
 pub struct ControlClient {
     connection: ControlConnection,
@@ -52,20 +60,20 @@ impl ControlClient {
         Ok(ControlConnection::open(&paths.socket())?.map(|connection| ControlClient { connection }))
     }
 
-    /// Connects to the daemon, or finds the folder free for a node of one's own (`None`). While
-    /// another process has it and no daemon answers (one that is starting or stopping, or another
-    /// command), it is tried again until `patience` is over.
+    /// Connects to the daemon, or takes the folder for a node of one's own. While another process has it
+    /// and no daemon answers (one that is starting or stopping, or another command), it is tried again
+    /// until `patience` is over.
     ///
     /// # Errors
     /// [`Error::Config`] naming the process that keeps the folder; [`Error::Io`] when it cannot be used.
-    pub fn open_or_free(paths: &Paths, patience: Duration) -> Result<Option<ControlClient>> {
+    pub fn open_or_lock(paths: &Paths, patience: Duration) -> Result<Owner> {
         let end = Instant::now() + patience;
         loop {
             if let Some(client) = ControlClient::open(paths)? {
-                return Ok(Some(client));
+                return Ok(Owner::Daemon(client));
             }
             match FolderLock::take(paths) {
-                Ok(_free) => return Ok(None),
+                Ok(lock) => return Ok(Owner::Us(lock)),
                 Err(Error::Config(_)) if Instant::now() < end => std::thread::sleep(RETRY),
                 Err(e) => return Err(e),
             }
