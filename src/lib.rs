@@ -112,6 +112,8 @@ mod node;
 pub mod peers;
 mod runtime;
 pub mod session;
+// A world for tests: a fault in its script should stop the test where it stands.
+#[allow(clippy::indexing_slicing, clippy::unwrap_used)]
 #[doc(hidden)]
 pub mod sim;
 

@@ -25,7 +25,7 @@ enum Backend {
 }
 
 impl Backend {
-    fn open(globals: &Globals) -> Result<Backend, Exit> {
+    fn open(globals: &Globals, request: &Request) -> Result<Backend, Exit> {
         let paths = settings::paths(globals)?;
         settings::identity(&paths)?;
         let lock = match ControlClient::open_or_lock(&paths, PATIENCE).map_err(|e| Exit::at_start(&e))? {
@@ -35,7 +35,15 @@ impl Backend {
         let mut config = settings::config(&paths, None)?;
         config.uplinks.clear();
         let profiles = Arc::new(FileProfileManager::new(&paths.data));
-        let node = Node::builder().paths(paths).folder_lock(lock).config(config).profiles(profiles).start();
+        // Forgetting every time must also work when the file that remembers them is corrupt.
+        let forget = matches!(request, Request::PeersResetClock { peer: None });
+        let node = Node::builder()
+            .paths(paths)
+            .folder_lock(lock)
+            .config(config)
+            .profiles(profiles)
+            .forget_times(forget)
+            .start();
         Ok(Backend::Own(Box::new(node.map_err(|e| Exit::at_start(&e))?)))
     }
 
@@ -64,7 +72,7 @@ struct Answer {
 
 /// Runs one request; with `--json` the rows are written as they come.
 fn ask(globals: &Globals, out: &Out, request: &Request) -> Result<Answer, Exit> {
-    let mut backend = Backend::open(globals)?;
+    let mut backend = Backend::open(globals, request)?;
     let answer = ask_over(&mut backend, out, request);
     backend.close(out);
     answer

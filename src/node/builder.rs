@@ -41,6 +41,7 @@ pub struct NodeBuilder {
     listen: Option<String>,
     open: bool,
     trust_all: bool,
+    forget_times: bool,
     miners: Option<Arc<dyn MinerManager>>,
     profiles: Option<Arc<dyn ProfileManager>>,
     handler: Option<Sender<(String, Message)>>,
@@ -112,6 +113,14 @@ impl NodeBuilder {
         self
     }
 
+    /// Starts with no memory of which commands were accepted when: the way out when that file is corrupt.
+    /// Commands recorded by someone before may then be repeated to this node.
+    #[must_use]
+    pub fn forget_times(mut self, forget: bool) -> Self {
+        self.forget_times = forget;
+        self
+    }
+
     /// Runs miners: this node carries out commands.
     #[must_use]
     pub fn miners(mut self, miners: Arc<dyn MinerManager>) -> Self {
@@ -160,7 +169,7 @@ impl NodeBuilder {
         }
         registry.inner().write().set_peers_max(config.peers_max);
         let marks_file = Arc::new(MarksFile::new(paths.freshness()));
-        let marks = marks_file.load()?;
+        let marks = if self.forget_times { marks_file.reset()? } else { marks_file.load()? };
 
         let clock = Clock::start();
         let mut rng = system_rng()?;

@@ -1,7 +1,7 @@
 //! `freshness.json`: the marks of commands accepted, on disk before the command runs.
 
 use super::atomic;
-use crate::base::{Error, Result};
+use crate::base::Result;
 use crate::mesh::{MarksSnapshot, MarksTable};
 use parking_lot::Mutex;
 use std::path::PathBuf;
@@ -38,8 +38,9 @@ impl MarksFile {
         Ok(())
     }
 
-    /// Forgets everything, for a node that is not running.
-    pub(crate) fn reset(path: PathBuf) -> Result<()> {
-        atomic::remove(&path).map_err(|e| Error::Failed(e.to_string()))
+    /// Forgets everything, whatever the file holds.
+    pub(crate) fn reset(&self) -> Result<MarksTable> {
+        atomic::remove(&self.path)?;
+        Ok(MarksTable::default())
     }
 }
