@@ -1,6 +1,6 @@
 //! Resident memory of a serving node, empty and with idle proven connections. A whole-process
 //! measurement: the node is the real binary, this process plays its peers.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use rigmesh::base::{Now, Rng, Time, Timestamp};
 use rigmesh::identity::{Identity, PublicKey, Role};
@@ -61,7 +61,6 @@ fn main() {
         }
         std::thread::sleep(Duration::from_millis(1500)); // writers and handshake threads have retired
         let all = resident_kib(pid);
-        smaps(pid, count);
         println!("{count} idle: {:.1} MiB, {:.1} KiB each", all as f64 / 1024.0, (all - empty) as f64 / count as f64);
     }
 }
@@ -115,42 +114,4 @@ fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|l| l.starts_with("VmRSS")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-fn smaps(pid: u32, count: usize) {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
-    let (mut kind, mut size) = (0, 0);
-    let mut sums = [0u64; 5];
-    for l in text.lines() {
-        let w: Vec<&str> = l.split_whitespace().collect();
-        if w[0].contains('-') {
-            kind = if l.contains("[heap]") {
-                1
-            } else if w.len() > 5 {
-                3
-            } else {
-                2
-            };
-        } else if w[0] == "Size:" {
-            size = w[1].parse().unwrap();
-        } else if w[0] == "Rss:" {
-            let r: u64 = w[1].parse().unwrap();
-            let k = if kind == 2 && (256..=264).contains(&size) {
-                0
-            } else if kind == 2 && (1024..=1100).contains(&size) {
-                4
-            } else {
-                kind
-            };
-            sums[k] += r;
-        }
-    }
-    println!(
-        "   stack {:.1} heap {:.1} anon {:.1} file {:.1} hsstack {:.1} KiB each",
-        sums[0] as f64 / count as f64,
-        sums[1] as f64 / count as f64,
-        sums[2] as f64 / count as f64,
-        sums[3] as f64 / count as f64,
-        sums[4] as f64 / count as f64
-    );
 }

@@ -330,13 +330,13 @@ mod stuck {
     use rigmesh::session::{Challenges, Expect, Initiator, Lane, Outbound, OutboundLimits};
     use tungstenite::{Message as WsMessage, WebSocket};
 
-    pub struct Peer {
-        pub id: String,
+    pub(crate) struct Peer {
+        pub(crate) id: String,
         ws: WebSocket<TcpStream>,
     }
 
     impl Peer {
-        pub fn new(hub: &Node, at: &str) -> Peer {
+        pub(crate) fn new(hub: &Node, at: &str) -> Peer {
             let mut rng = Rng::from_number(7);
             let now = Now { mono: Time::ZERO, wall: Timestamp::from_unix(1_800_000_000, 0) };
             let identity = Identity::generate("stuck", Role::Worker, now.wall, &mut rng).unwrap();

@@ -1,5 +1,6 @@
 //! The rules of the house, read from the source: which room may use which, what stays in the
 //! runtime, how long a file may be. The crate docs of `src/lib.rs` draw the rooms.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use std::path::{Path, PathBuf};
 

@@ -221,7 +221,7 @@ pub(crate) fn status(globals: &Globals, out: &Out, args: Status) -> Result<(), E
         return answer.finish(out, false);
     }
     // Until a signal ends it: a node of our own ends with the process, a daemon notices that we are gone.
-    let mut backend = Backend::open(globals)?;
+    let mut backend = Backend::open(globals, &request)?;
     loop {
         let answer = ask_over(&mut backend, out, &request)?;
         if !out.json() {
