@@ -4,7 +4,7 @@ use super::{Actor, ConnId, Event, Wire, World};
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
 use crate::identity::{Identity, Role};
 use crate::mesh::{
-    DialId, Input, JobId, JobResult, LinkId, MarksSnapshot, MarksTable, Mesh, MeshConfig, Output, Permit, Work,
+    Answer, DialId, Input, JobId, JobResult, LinkId, MarksSnapshot, MarksTable, Mesh, MeshConfig, Output, Permit, Work,
 };
 use crate::message::{Announcement, Message};
 use crate::miners::{LogSlice, MinerState, MinerStats};
@@ -251,9 +251,14 @@ impl World {
             let Some(output) = node.mesh.poll_output() else { break };
             match output {
                 Output::Dial { dial, target } => self.dial_out(name, dial, &target.address, target.expect),
-                Output::Send { link, lane, message } => {
-                    if let Some(Half::Up { outbound, .. }) = node.halves.get_mut(&conn(link)) {
-                        let _ = outbound.handle_send(lane, message.encode().into_bytes());
+                Output::Send { link, lane, message, call } => {
+                    let at = wall(now, node.skew_s);
+                    let Some(Half::Up { outbound, .. }) = node.halves.get_mut(&conn(link)) else { continue };
+                    let queued = outbound.handle_send(lane, message.encode().into_bytes());
+                    if let Some(call) = call {
+                        self.answers.insert(call.0, queued.map(|()| Answer::Done));
+                    } else if let Err(why) = queued {
+                        node.mesh.handle_input(at, Input::NotSent { message: message.id, why });
                     }
                 }
                 Output::Announced { link, burst, rate_per_s, message_bytes_max } => {
