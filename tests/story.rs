@@ -26,11 +26,11 @@ use rigmesh::peers::Grants;
 use rigmesh::sim::{Manners, Setup, World};
 use std::time::Duration;
 
-pub fn seconds(n: u64) -> Duration {
+fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-pub fn start(miner: &str) -> Payload {
+fn start(miner: &str) -> Payload {
     Payload::StartMiner(StartMiner {
         miner_type: miner.to_owned(),
         profile_id: "p".to_owned(),
@@ -38,17 +38,17 @@ pub fn start(miner: &str) -> Payload {
     })
 }
 
-pub fn ping() -> Payload {
+fn ping() -> Payload {
     Payload::Ping(Ping { sent_at: 7, rigmesh: None })
 }
 
 /// The code of an `error` reply, 0 for anything else.
-pub fn code(reply: &Message) -> i64 {
+fn code(reply: &Message) -> i64 {
     if reply.kind == MessageType::Error { reply.parse::<ErrorPayload>().unwrap().code } else { 0 }
 }
 
 /// A rig and a Go controller that may command it.
-pub fn rig_and_go(seed: u64) -> World {
+fn rig_and_go(seed: u64) -> World {
     let mut world = World::new(seed);
     world.node("rig", Setup::rig());
     world.stranger("go", Manners::Silent);

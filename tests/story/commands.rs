@@ -214,7 +214,7 @@ fn an_unknown_type_and_a_bad_payload_harm_nothing() {
 fn a_go_worker_is_commanded_and_a_broadcast_names_every_receiver() {
     let mut world = World::new(30);
     world.node("ctl", Setup::controller());
-    world.stranger("worker", rigmesh::sim::Manners::Answers);
+    world.stranger("worker", Manners::Answers);
     world.add_peer("ctl", "worker");
     assert_eq!(world.call("ctl", "worker", Payload::GetStats).unwrap().kind, MessageType::Stats);
     assert_eq!(world.broadcast("ctl", Payload::GetStats), 1);
