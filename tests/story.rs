@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 1, 2, 3 (path, 503, Origin, opcodes, silence of a bare close) | tests/sockets.rs |
 //! | 10 (read limit on the ack), 20, 21, 22, 44 (sockets, threads, TLS) | tests/sockets.rs |
-//! | 15 (one handler per transport) | the dual node of `lifecycle` |
+//! | 15 (one handler per transport) | not shown here: no story has a dual node yet |
 //! | 42, 43 (registry rules, corrupt identity) | tests/vectors.rs (peer, identity), tests/cli.rs |
 //! | the rest of 4–19, 23, 33 | here, named by each story's comment |
 
