@@ -4,11 +4,12 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
-use rigmesh::base::{Rng, check_json};
+use rigmesh::base::{Now, Rng, Time, Timestamp, check_json};
 use rigmesh::formats::smsg::{LinkKey, SmsgMessage, open_link, open_v1};
 use rigmesh::formats::{gojson, sigil, trix};
-use rigmesh::identity::NodeIdentity;
+use rigmesh::identity::{Identity, NodeIdentity, Role};
 use rigmesh::message::{Message, Payload};
+use rigmesh::session::{Challenges, Expect, Initiator, Responded, respond};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -37,8 +38,40 @@ static TARGETS: &[Target] = &[
     },
     Target { name: "smsg_inner", law: smsg_inner, deepest: |levels| nested(levels).into_bytes() },
     Target { name: "trix", law: trix_container, deepest: |levels| frame(nested(levels).as_bytes(), b"") },
+    Target {
+        name: "handshake",
+        law: handshake,
+        // The envelope and the payload are a level each; a refusal with a reason counts as read.
+        deepest: |levels| {
+            let inner = nested(levels - 2);
+            format!(r#"{{"id":"a","type":"handshake","payload":{{"version":"9","x":{inner}}}}}"#).into_bytes()
+        },
+    },
     Target { name: "node_json", law: node_json, deepest: |levels| nested(levels).into_bytes() },
 ];
+
+/// Either role takes any bytes; an ack is bounded whatever was offered; nobody passes for a key without
+/// its secret.
+fn handshake(bytes: &[u8]) -> bool {
+    let now = Now { mono: Time::ZERO, wall: Timestamp::from_unix(1_800_000_000, 0) };
+    let (mut rng, mut challenges) = (Rng::from_number(5), Challenges::new());
+    let local = Identity::generate("fuzz", Role::Worker, now.wall, &mut rng).unwrap();
+    let (initiator, _) = Initiator::start(&local, Expect::Anyone, now, &mut rng, &mut challenges);
+    assert!(initiator.handle_ack(&local, bytes).is_err(), "a fresh challenge was answered");
+    match respond(&local, bytes, |_| Ok(()), now, &mut rng, &mut challenges) {
+        Responded::Accept { ack, established } => {
+            assert!(ack.len() < 4096 && established.key.node_id() == established.id);
+            assert_ne!(established.key, local.public_key());
+            true
+        }
+        // The reply's `to` repeats at most what was sent, escaped.
+        Responded::Reject { ack, .. } => {
+            assert!(ack.len() < 4096 + 6 * bytes.len());
+            true
+        }
+        Responded::Close(_) => false,
+    }
+}
 
 /// Password of the recorded frames in the corpus.
 const PASSWORD: &str = "tVpUTRXn/ZVqACgFaBPDLoTxyw0HZugKLsCv+gT+xdE=";

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 1, 2, 3 (path, 503, Origin, opcodes, silence of a bare close) | tests/sockets.rs |
 //! | 10 (read limit on the ack), 20, 21, 22, 44 (sockets, threads, TLS) | tests/sockets.rs |
-//! | 15 (one handler per transport) | the dual node of `lifecycle` |
+//! | 15 (one handler per transport) | not shown here: no story has a dual node yet |
 //! | 42, 43 (registry rules, corrupt identity) | tests/vectors.rs (peer, identity), tests/cli.rs |
 //! | the rest of 4–19, 23, 33 | here, named by each story's comment |
 
@@ -26,11 +26,11 @@ use rigmesh::peers::Grants;
 use rigmesh::sim::{Manners, Setup, World};
 use std::time::Duration;
 
-pub fn seconds(n: u64) -> Duration {
+fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-pub fn start(miner: &str) -> Payload {
+fn start(miner: &str) -> Payload {
     Payload::StartMiner(StartMiner {
         miner_type: miner.to_owned(),
         profile_id: "p".to_owned(),
@@ -38,17 +38,17 @@ pub fn start(miner: &str) -> Payload {
     })
 }
 
-pub fn ping() -> Payload {
+fn ping() -> Payload {
     Payload::Ping(Ping { sent_at: 7, rigmesh: None })
 }
 
 /// The code of an `error` reply, 0 for anything else.
-pub fn code(reply: &Message) -> i64 {
+fn code(reply: &Message) -> i64 {
     if reply.kind == MessageType::Error { reply.parse::<ErrorPayload>().unwrap().code } else { 0 }
 }
 
 /// A rig and a Go controller that may command it.
-pub fn rig_and_go(seed: u64) -> World {
+fn rig_and_go(seed: u64) -> World {
     let mut world = World::new(seed);
     world.node("rig", Setup::rig());
     world.stranger("go", Manners::Silent);

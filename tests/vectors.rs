@@ -10,8 +10,12 @@
 
 #[path = "vectors/formats_points.rs"]
 mod formats_points;
+#[path = "vectors/mesh_handshake.rs"]
+mod mesh_handshake;
 #[path = "vectors/mesh_identity.rs"]
 mod mesh_identity;
+#[path = "vectors/mesh_limits.rs"]
+mod mesh_limits;
 #[path = "vectors/mesh_message.rs"]
 mod mesh_message;
 #[path = "vectors/mesh_peer.rs"]
@@ -35,6 +39,9 @@ const KEYS_EXACT: &str = "mesh.md §2: key names exact, and id and type required
 const STRICT_TEXT: &str = "mesh.md §2: invalid UTF-8 and lone surrogates refused";
 const REQUIRED: &str = "mesh.md §2: ids or types that are null or missing refused";
 const OWED_V2: &str = "smsg.md §4: v2 is owed by the bundles issue";
+
+const CHALLENGE_32: &str = "mesh.md §8: challenges of exactly 32 bytes only";
+const ID_OF_KEY: &str = "mesh.md §8: an identity whose id is not the hash of its key is refused";
 
 static TABLE: &[File] = &[
     File {
@@ -185,6 +192,46 @@ static TABLE: &[File] = &[
             case: "nil_feature",
             rule: "a feature is a reference, which is never null: the case cannot be written",
         }],
+    },
+    File {
+        path: "mesh/handshake.json",
+        lists: &[
+            ("accepted", Checked(mesh_handshake::accepted)),
+            ("rejected_allowlist", Checked(mesh_handshake::rejected)),
+            ("probes", Checked(mesh_handshake::probes)),
+            ("http", LeftOut("requests to a socket: tests/sockets.rs")),
+            ("probe_initiator_private", LeftOut("the Go prober's own key")),
+            ("probe_other_private", LeftOut("the Go prober's own key")),
+            ("probe_responder_identity", LeftOut("an input of probes")),
+            ("probe_responder_private", LeftOut("an input of probes")),
+        ],
+        differs: &[
+            Differs { list: "probes", case: "challenge of 1 byte", rule: CHALLENGE_32 },
+            Differs { list: "probes", case: "challenge of 1000 bytes", rule: CHALLENGE_32 },
+            Differs {
+                list: "probes",
+                case: "identity id does not match the public key (id spoofing)",
+                rule: ID_OF_KEY,
+            },
+            Differs { list: "probes", case: "empty identity id", rule: ID_OF_KEY },
+            // Its id is another key's, too. The name alone is a story: handshake::an_invalid_name_…
+            Differs { list: "probes", case: "invalid peer name (accepted, not registered)", rule: ID_OF_KEY },
+            Differs {
+                list: "probes",
+                case: "responder's own identity (self connection)",
+                rule: "mesh.md §8: our own key is refused as a peer",
+            },
+        ],
+    },
+    File {
+        path: "mesh/dedup.json",
+        lists: &[("note", PROSE), ("sequences", Checked(mesh_limits::dedup))],
+        differs: &[],
+    },
+    File {
+        path: "mesh/ratelimit.json",
+        lists: &[("note", PROSE), ("sequences", Checked(mesh_limits::rate))],
+        differs: &[],
     },
     // Owed as a whole.
     File { path: "mesh/bundle.json", lists: &[("*", Owed("the bundles issue"))], differs: &[] },

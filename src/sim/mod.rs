@@ -5,6 +5,8 @@
 //! A [`World`] is spoken to by the names of its inhabitants. [`stranger`] adds peers of other
 //! makes: whatever a test wants to say on a wire, and the manners of the Go node.
 
+#![allow(clippy::indexing_slicing)] // only tests speak to it, and by names that they made
+
 mod node;
 pub mod stranger;
 
@@ -80,6 +82,14 @@ pub struct World {
     captured: Vec<Captured>,
     answers: BTreeMap<u64, Result<Answer>>,
     calls: u64,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the world's seed was {}", self.seed);
+        }
+    }
 }
 
 impl World {

@@ -225,7 +225,7 @@ fn mesh(
         announced_limit: (4000, 2000),
         announcement,
     };
-    let config = MeshConfig { dialogue: Arc::new(dialogue), frame_bytes_max: 1 << 20, works, trust_all: false };
+    let config = MeshConfig { dialogue, frame_bytes_max: 1 << 20, works, trust_all: false };
     Mesh::new(config, identity.id().to_string(), identity.info().name.clone(), registry.clone(), marks, rng, now)
 }
 
@@ -252,16 +252,13 @@ impl World {
             match output {
                 Output::Dial { dial, target } => self.dial_out(name, dial, &target.address, target.expect),
                 Output::Send { link, lane, message, call } => {
-                    let sent = match node.halves.get_mut(&conn(link)) {
-                        Some(Half::Up { outbound, .. }) => outbound.handle_send(lane, message.encode().into_bytes()),
-                        _ => Err(Error::Unreachable("the connection is gone".to_owned())),
-                    };
-                    if let Err(why) = &sent {
-                        let input = Input::NotSent { message: message.id, why: why.clone() };
-                        node.mesh.handle_input(wall(now, node.skew_s), input);
-                    }
+                    let at = wall(now, node.skew_s);
+                    let Some(Half::Up { outbound, .. }) = node.halves.get_mut(&conn(link)) else { continue };
+                    let queued = outbound.handle_send(lane, message.encode().into_bytes());
                     if let Some(call) = call {
-                        self.answers.insert(call.0, sent.map(|()| Answer::Done));
+                        self.answers.insert(call.0, queued.map(|()| Answer::Done));
+                    } else if let Err(why) = queued {
+                        node.mesh.handle_input(at, Input::NotSent { message: message.id, why });
                     }
                 }
                 Output::Announced { link, burst, rate_per_s, message_bytes_max } => {

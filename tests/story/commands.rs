@@ -191,3 +191,36 @@ fn what_exceeds_the_limit_is_answered_at_most_five_times_a_second_and_counts_as_
     assert!(world.ask_message("go", conn, refused).is_none(), "a refused id counts as seen");
     assert!(world.ask("go", conn, &Payload::GetStats).is_some(), "and a new one is answered");
 }
+
+// items 14, 16; the probes "unknown message type" and "ping with a bad payload".
+#[test]
+fn an_unknown_type_and_a_bad_payload_harm_nothing() {
+    let mut world = rig_and_go(29);
+    let conn = world.go_connect("go", "rig");
+    assert!(world.ask("go", conn, &ping()).is_some());
+    let mut odd = world.compose("go", conn, &ping());
+    odd.kind = "teleport".into();
+    assert!(world.ask_message("go", conn, &odd).is_none());
+    assert_eq!(world.embedder("rig").len(), 1, "an embedder may make something of it");
+    let mut bad =
+        Message::decode(world.compose("go", conn, &ping()).encode().replace("{\"sentAt\":7}", "7").as_bytes());
+    let reply = world.ask_message("go", conn, bad.as_mut().unwrap()).unwrap();
+    assert_eq!(code(&reply), 1004);
+    assert!(world.ask("go", conn, &ping()).is_some());
+}
+
+// mesh.md §8 row 9: the reply of a Go worker to a request whose `to` was empty has an empty `from`.
+#[test]
+fn a_go_worker_is_commanded_and_a_broadcast_names_every_receiver() {
+    let mut world = World::new(30);
+    world.node("ctl", Setup::controller());
+    world.stranger("worker", Manners::Answers);
+    world.add_peer("ctl", "worker");
+    assert_eq!(world.call("ctl", "worker", Payload::GetStats).unwrap().kind, MessageType::Stats);
+    assert_eq!(world.broadcast("ctl", Payload::GetStats), 1);
+    world.settle();
+    let conn = world.accepted("worker")[0];
+    let id = world.id("worker").to_string();
+    assert!(world.inbox("worker", conn).iter().all(|m| m.to == id), "we always fill `to`");
+    assert!(world.inbox("worker", conn).iter().filter(|m| m.kind == MessageType::Ping).count() >= 1);
+}

@@ -156,3 +156,22 @@ fn challenges_of_other_lengths_our_own_challenge_and_our_own_key_are_never_signe
     let ack = ack.unwrap();
     assert!(!ack.accepted && ack.challenge_response.is_empty());
 }
+
+// items 8, 11, 12: names and roles.
+#[test]
+fn an_invalid_name_and_an_unknown_role_connect_and_the_entry_follows_the_peer() {
+    let mut world = rig_and_go(10);
+    let id = world.id("go").to_string();
+    for (name, stored) in [("../etc/rig.lan", ""), ("new name", "new name")] {
+        let (mut hello, mut offer) = world.hello("go");
+        offer.identity.name = name.to_owned();
+        offer.identity.role = rigmesh::identity::Role::Other("overlord".into());
+        hello.payload = Payload::Handshake(offer).encode();
+        let (conn, ack) = world.shake_with("go", "rig", hello.encode().as_bytes());
+        assert!(ack.unwrap().accepted);
+        assert!(world.ask("go", conn, &ping()).is_some());
+        world.registry("rig", |r| assert_eq!(r.peer(&id).unwrap().name, stored));
+        world.hang_up("go", conn);
+        world.settle();
+    }
+}
