@@ -113,7 +113,7 @@ pub mod peers;
 mod runtime;
 pub mod session;
 // A world for tests: a fault in its script should stop the test where it stands.
-#[allow(clippy::indexing_slicing, clippy::unwrap_used)]
+#[allow(clippy::indexing_slicing)]
 #[doc(hidden)]
 pub mod sim;
 

@@ -323,6 +323,29 @@ fn the_wrong_key_at_an_address_gets_nothing() {
     assert_eq!(links(&controller), 0);
 }
 
+#[test]
+fn a_websocket_ping_is_answered_and_an_oversize_frame_closes_with_1009() {
+    let hub = listening("hub", Config::default());
+    let mut peer = stuck::Peer::new(&hub, &hub.loopback_address().unwrap());
+    peer.ws.send(tungstenite::Message::Ping("hi".into())).unwrap();
+    let pong = std::iter::from_fn(|| peer.ws.read().ok()).find(tungstenite::Message::is_pong).unwrap();
+    assert_eq!(pong.into_data().as_ref(), b"hi");
+    peer.ws.send(tungstenite::Message::binary(vec![0; (1 << 20) + 1])).unwrap();
+    let close = std::iter::from_fn(|| peer.ws.read().ok()).find(tungstenite::Message::is_close).unwrap();
+    let tungstenite::Message::Close(Some(frame)) = close else { panic!("{close:?}") };
+    assert_eq!(u16::from(frame.code), 1009);
+}
+
+#[test]
+fn a_node_without_miners_says_so_by_error_1004() {
+    let rig = listening("rig", Config::default());
+    let controller = start("controller", Config::default(), |b| b);
+    introduce(&rig, &controller);
+    controller.connect(&rig.loopback_address().unwrap(), &rig.identity().public_key()).unwrap();
+    let error = controller.controller().start_miner(&rig.id().to_string(), "xmrig", Some("main"), None).unwrap_err();
+    assert!(matches!(&error, Error::Remote { code: 1004, message } if message.contains("runs no miners")), "{error}");
+}
+
 /// A peer that proves its key and then never reads again.
 mod stuck {
     use super::*;
@@ -332,7 +355,7 @@ mod stuck {
 
     pub(crate) struct Peer {
         pub(crate) id: String,
-        ws: WebSocket<TcpStream>,
+        pub(crate) ws: WebSocket<TcpStream>,
     }
 
     impl Peer {

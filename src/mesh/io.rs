@@ -58,6 +58,8 @@ pub(crate) enum Input {
     DialFailed { dial: DialId, why: Error },
     /// A message could not be queued: the peer's queue is full, or the message too large.
     NotSent { message: String, why: Error },
+    /// A snapshot of the marks is on disk, or could not be written.
+    MarksSaved { version: u64, result: Result<()> },
     /// A job ended, or could not be taken.
     JobDone { job: JobId, result: Result<JobResult> },
 }

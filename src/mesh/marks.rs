@@ -72,6 +72,11 @@ impl MarksTable {
         self.keys.entry(*key).or_default()
     }
 
+    /// The version of the newest snapshot taken.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Something changed: a snapshot must be saved.
     pub(crate) fn touch(&mut self) {
         self.dirty = true;

@@ -49,6 +49,8 @@ pub(crate) struct MeshConfig {
 
 /// Messages above this size are patient: they go behind the others.
 const BULK_BYTES: usize = 16 * 1024;
+/// Messages that wait for their marks to be saved; the limiters keep honest peers far below it.
+const HELD_MAX: usize = 16_384;
 /// Marks that changed without a command are saved at most this often.
 const MARKS_EVERY: Duration = Duration::from_secs(1);
 
@@ -66,6 +68,10 @@ pub(crate) struct Mesh {
     worker: Worker,
     marks: MarksTable,
     marks_due: Option<Time>,
+    /// Messages for the embedder that wait until their marks are on disk, with the snapshot that has them.
+    held: VecDeque<(u64, Message)>,
+    /// The snapshot on its way to disk for them.
+    saving: Option<u64>,
     outputs: VecDeque<Output>,
     stopping: bool,
 }
@@ -93,6 +99,8 @@ impl Mesh {
             worker: Worker::default(),
             marks,
             marks_due: None,
+            held: VecDeque::new(),
+            saving: None,
             outputs: VecDeque::new(),
             stopping: false,
         }
@@ -135,6 +143,7 @@ impl Mesh {
             Input::Message { link, message } => self.handle_message(now, link, message),
             Input::LinkDown { link, why } => self.handle_link_down(now, link, &why),
             Input::DialFailed { dial, why } => self.fail_dial(now, Some(dial), &why),
+            Input::MarksSaved { version, result } => self.release(now, version, &result),
             Input::NotSent { message, why } => {
                 if let Some(pending) = self.rpc.complete(&message) {
                     self.answer(pending.call, Err(why));
@@ -334,6 +343,9 @@ impl Mesh {
         };
         // In open mode unknown keys may ping, nothing else.
         if admission != Admission::Listed && !self.config.trust_all {
+            if matches!(message.kind, MessageType::Other(_)) {
+                return; // unknown types are ignored, as the Go node does
+            }
             return self.reply(
                 now,
                 id,
@@ -355,7 +367,7 @@ impl Mesh {
         let (permit, work) = match worker::read(&message, key) {
             Asked::Work(permit, work) => (permit, work),
             Asked::Refuse(code, text) => return self.reply(now, id, &message, &worker::error(code, &text)),
-            Asked::Ignore => return self.outputs.push_back(Output::Inbound { peer: message.from.clone(), message }),
+            Asked::Ignore => return self.hold(now, message),
         };
         if !self.config.works {
             return self.reply(
@@ -375,6 +387,45 @@ impl Mesh {
             Err(e) => {
                 self.outputs.extend(marks.map(Output::SaveMarks));
                 self.reply(now, id, &message, &worker::error(ErrorCode::OPERATION_FAILED, &e.to_string()));
+            }
+        }
+    }
+
+    /// A message of a type we do not know may be a command of the embedder's: it is handed over when it can
+    /// no longer be repeated. Many wait for one write.
+    fn hold(&mut self, now: Now, message: Message) {
+        if self.held.len() >= HELD_MAX {
+            log::warn!(target: "mesh", peer = message.from.as_str(); "the disk is behind: a message was dropped");
+            return;
+        }
+        // The snapshot under way, if any, was taken before this message: the next one has it.
+        let version = self.marks.version() + 1;
+        self.held.push_back((version, message));
+        if self.saving.is_none() {
+            self.save_held(now);
+        }
+    }
+
+    fn save_held(&mut self, now: Now) {
+        self.marks_due = None;
+        let snapshot = self.marks.snapshot(now.wall);
+        self.saving = Some(snapshot.version);
+        self.outputs.push_back(Output::SaveMarks(snapshot));
+    }
+
+    fn release(&mut self, now: Now, version: u64, result: &Result<()>) {
+        while let Some((_, message)) = self.held.pop_front_if(|(needs, _)| *needs <= version) {
+            match result {
+                Ok(()) => self.outputs.push_back(Output::Inbound { peer: message.from.clone(), message }),
+                Err(e) => {
+                    log::error!(target: "mesh", peer = message.from.as_str(); "a message was dropped, because it could not be recorded: {e}")
+                }
+            }
+        }
+        if self.saving.is_some_and(|saving| saving <= version) {
+            self.saving = None;
+            if !self.held.is_empty() {
+                self.save_held(now);
             }
         }
     }

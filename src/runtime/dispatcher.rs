@@ -392,7 +392,13 @@ impl Dispatcher {
                     }
                 }
                 Output::JobOverdue { job } => self.jobs.overdue(job),
-                Output::SaveMarks(snapshot) => self.jobs.save_marks(snapshot),
+                Output::SaveMarks(snapshot) => {
+                    let version = snapshot.version;
+                    if let Err(e) = self.jobs.save_marks(snapshot) {
+                        let saved = Input::MarksSaved { version, result: Err(e) };
+                        self.mesh.handle_input(self.clock.now(), saved);
+                    }
+                }
             }
         }
     }

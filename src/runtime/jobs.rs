@@ -4,7 +4,7 @@
 use super::dispatcher::{Event, InboxSender, SaveMarks};
 use super::threads::{STACK, Threads};
 use crate::base::{Error, Result};
-use crate::mesh::{JobId, JobResult, MarksSnapshot, Permit, Work};
+use crate::mesh::{Input, JobId, JobResult, MarksSnapshot, Permit, Work};
 use crate::miners::{MinerManager, ProfileManager, StartRequest};
 use crate::peers::PeerRegistry;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -58,11 +58,9 @@ impl Jobs {
         self.put(Task::Work { job, permit, marks, work })
     }
 
-    /// Saves when convenient. A full queue is no loss: the next change brings a newer snapshot with the next command.
-    pub(crate) fn save_marks(&self, snapshot: MarksSnapshot) {
-        if let Err(e) = self.put(Task::Save(snapshot)) {
-            log::warn!(target: "runtime", "freshness not saved now: {e}");
-        }
+    /// Saves a snapshot; the outcome goes to the inbox. `Busy` when the queue is full.
+    pub(crate) fn save_marks(&self, snapshot: MarksSnapshot) -> Result<()> {
+        self.put(Task::Save(snapshot))
     }
 
     /// A job is past its deadline. If its thread still works on it, that thread counts as hung and another takes its place.
@@ -89,9 +87,11 @@ impl Jobs {
             for task in queue {
                 match task {
                     Task::Save(marks) => {
-                        if let Err(e) = (hands.save_marks)(&marks) {
+                        let result = (hands.save_marks)(&marks);
+                        if let Err(e) = &result {
                             log::error!(target: "runtime", "freshness not saved: {e}");
                         }
+                        hands.inbox.send(Event::Mesh(Input::MarksSaved { version: marks.version, result }));
                     }
                     Task::Work { job, permit, marks, work } => {
                         running.lock().insert(job);

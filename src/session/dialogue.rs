@@ -314,9 +314,9 @@ impl Dialogue {
 
     /// The peer speaks for itself and to us. An empty `from` is Go's way of answering a broadcast.
     fn is_addressed(&self, message: &Message, awaited: Option<Sent>) -> bool {
-        let from_peer =
+        let peer_says =
             message.from == self.peer_id || (message.from.is_empty() && awaited.is_some_and(|sent| sent.broadcast));
-        from_peer && (message.to == self.local_id || message.to.is_empty())
+        peer_says && (message.to == self.local_id || message.to.is_empty())
     }
 
     /// Tries to prove the connection by this message; `false` when it is stale and all is said.
@@ -519,5 +519,98 @@ impl From<Hangup> for Error {
             Hangup::Unproven => "the peer never proved its key".to_owned(),
             Hangup::Silent => "the peer fell silent".to_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::smsg::LinkKey;
+    use crate::identity::{Identity, Role};
+    use crate::message::Stats;
+
+    struct Talk {
+        us: Identity,
+        peer: Identity,
+        dialogue: Dialogue,
+        marks: Marks,
+        rng: Rng,
+        now: Now,
+    }
+
+    fn talk() -> Talk {
+        let mut rng = Rng::from_number(4);
+        let now = Now { mono: Time::from_millis(5), wall: Timestamp::from_unix(1_800_000_000, 0) };
+        let mut made = |name| Identity::generate(name, Role::Dual, now.wall, &mut rng).unwrap();
+        let (us, peer) = (made("us"), made("peer"));
+        let established = Established {
+            side: Side::Responder,
+            identity: peer.info().clone(),
+            key: peer.public_key(),
+            id: peer.id(),
+            link_key: LinkKey::from_secret(&[1; 32]),
+        };
+        let announcement =
+            Announcement { v: 1, caps: Vec::new(), rate: 9, burst: 9, max: 1 << 20, sign: None, bind: None };
+        let config = DialogueConfig {
+            ping_interval: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(10),
+            unproven_max: Duration::from_secs(40),
+            plain_limit: (100, 50),
+            announced_limit: (4000, 2000),
+            announcement,
+        };
+        let dialogue = Dialogue::new(Arc::new(config), us.id().to_string(), &established, now.mono);
+        Talk { us, peer, dialogue, marks: Marks::default(), rng, now }
+    }
+
+    impl Talk {
+        fn hears(&mut self, message: Message) -> Opening {
+            self.dialogue.handle_message(self.now, self.now.wall, &mut self.marks, &mut self.rng, message)
+        }
+
+        fn peer_says(&mut self, payload: &Payload) -> Message {
+            Message::new(self.now, &mut self.rng, &self.peer.id().to_string(), &self.us.id().to_string(), payload)
+        }
+    }
+
+    #[test]
+    fn a_reply_to_a_broadcast_may_have_an_empty_from_and_nothing_else_may() {
+        let mut talk = talk();
+        let stats = Payload::Stats(Stats::default());
+        for (to, accepted) in [(String::new(), true), (talk.peer.id().to_string(), false)] {
+            let request = Message::new(talk.now, &mut talk.rng, &talk.us.id().to_string(), &to, &Payload::GetStats);
+            talk.dialogue.handle_sent(talk.now.mono, &request.id, &to);
+            let mut reply = request.reply(talk.now, &mut talk.rng, &stats);
+            reply.from.clear();
+            let opening = talk.hears(reply);
+            assert_eq!(matches!(opening.verdict, Verdict::Reply { .. }), accepted, "to {to:?}: {:?}", opening.verdict);
+        }
+        let mut unasked = talk.peer_says(&Payload::GetStats);
+        unasked.from.clear();
+        assert!(matches!(talk.hears(unasked).verdict, Verdict::Drop(Dropped::Misaddressed)));
+    }
+
+    #[test]
+    fn an_answer_states_who_we_are_also_when_nobody_was_addressed() {
+        let mut talk = talk();
+        let mut ping = talk.peer_says(&Payload::Ping(Ping { sent_at: 1, rigmesh: None }));
+        ping.to.clear();
+        let Verdict::Answer(pong) = talk.hears(ping).verdict else { panic!("no answer") };
+        assert_eq!((pong.from, pong.to), (talk.us.id().to_string(), talk.peer.id().to_string()));
+    }
+
+    #[test]
+    fn only_a_pong_that_answers_our_ping_announces() {
+        let mut talk = talk();
+        let ping = talk.dialogue.handle_timeout(talk.now, &mut talk.rng).unwrap().expect("the first ping is due");
+        let announcement =
+            Announcement { v: 1, caps: Vec::new(), rate: 7, burst: 8, max: 1 << 20, sign: None, bind: None };
+        let pong = Payload::Pong(Pong { sent_at: 1, received_at: 2, rigmesh: Some(announcement) });
+        let unasked = talk.peer_says(&pong);
+        assert!(talk.hears(unasked).announced.is_none());
+        let asked = ping.reply(talk.now, &mut talk.rng, &pong);
+        assert_eq!(talk.hears(asked).announced.map(|a| (a.burst, a.rate)), Some((8, 7)));
+        assert!(talk.dialogue.is_rigmesh());
     }
 }

@@ -50,6 +50,44 @@ impl PeerRateLimiter {
     }
 }
 
+/// The Go limiter at the other end, as far as we can know it: when it began to count is unknown
+/// within a second, and that phase decides which fractions it forgets. So every sixteenth of a
+/// second is tried at once, and a message goes only when all of them would take it.
+#[derive(Clone, Debug)]
+pub(crate) struct AnyPhase {
+    phases: Box<[PeerRateLimiter]>,
+}
+
+/// Phases tried.
+const PHASES: u64 = 16;
+/// Keeps phases before our own beginning representable.
+const SHIFT: Duration = Duration::from_secs(1);
+
+impl AnyPhase {
+    pub(crate) fn new(now: Time, max: u64, refill_per_s: u64) -> AnyPhase {
+        let begun = |k: u64| now + SHIFT.saturating_sub(Duration::from_micros(k * MICRO / PHASES));
+        AnyPhase { phases: (0..PHASES).map(|k| PeerRateLimiter::new(begun(k), max, refill_per_s)).collect() }
+    }
+
+    /// Takes one token from every phase, or none at all.
+    pub(crate) fn allow(&mut self, now: Time) -> bool {
+        let now = now + SHIFT;
+        self.phases.iter_mut().for_each(|limiter| limiter.refill(now));
+        let allowed = self.phases.iter().all(|limiter| limiter.tokens > 0);
+        if allowed {
+            self.phases.iter_mut().for_each(|limiter| limiter.tokens -= 1);
+        }
+        allowed
+    }
+
+    /// How long until [`AnyPhase::allow`] may next say yes.
+    pub(crate) fn ready_at(&self, now: Time) -> Time {
+        let shifted = now + SHIFT;
+        let wait = self.phases.iter().map(|limiter| limiter.ready_at(shifted).since(shifted)).max();
+        now + wait.unwrap_or_default()
+    }
+}
+
 /// A continuous token bucket. With the same numbers it is never stricter than
 /// [`PeerRateLimiter`]: fractions of a second count.
 #[derive(Clone, Debug)]

@@ -3,9 +3,9 @@
 //!
 //! Towards a peer that is not known to be RigMesh the pacer runs the Go node's own limiter with
 //! 90 and 45 instead of its 100 and 50, because a Go node silently drops what exceeds it
-//! (mesh.md §3). A message that must wait stays in its lane; [`Outbound::poll_timeout`] says how long.
+//! (mesh.md §3), and for every phase that its clock may have. A message that must wait stays in its lane; [`Outbound::poll_timeout`] says how long.
 
-use super::limit::{Bucket, PeerRateLimiter};
+use super::limit::{AnyPhase, Bucket};
 use crate::base::{Error, Result, Rng, Time};
 use crate::formats::smsg::{LinkKey, seal_v1};
 use std::collections::VecDeque;
@@ -43,7 +43,7 @@ const GO_RATE_PER_S: u64 = 45;
 
 #[derive(Debug)]
 enum Pacer {
-    Go(PeerRateLimiter),
+    Go(AnyPhase),
     Announced(Bucket),
     Off,
 }
@@ -69,7 +69,7 @@ const SEAL_OVERHEAD: usize = 160;
 impl Outbound {
     /// For a link sealed with `key`; `rng` gives the nonces and belongs to this link alone.
     pub fn new(key: LinkKey, rng: Rng, limits: OutboundLimits, now: Time) -> Outbound {
-        let pacer = Pacer::Go(PeerRateLimiter::new(now, GO_BURST, GO_RATE_PER_S));
+        let pacer = Pacer::Go(AnyPhase::new(now, GO_BURST, GO_RATE_PER_S));
         Outbound { key, rng, pacer, lanes: [VecDeque::new(), VecDeque::new()], bytes: 0, limits }
     }
 

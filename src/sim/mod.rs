@@ -5,8 +5,6 @@
 //! A [`World`] is spoken to by the names of its inhabitants. [`stranger`] adds peers of other
 //! makes: whatever a test wants to say on a wire, and the manners of the Go node.
 
-#![allow(clippy::indexing_slicing)] // only tests speak to it, and by names that they made
-
 mod node;
 pub mod stranger;
 

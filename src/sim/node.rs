@@ -225,7 +225,7 @@ fn mesh(
         announced_limit: (4000, 2000),
         announcement,
     };
-    let config = MeshConfig { dialogue, frame_bytes_max: 1 << 20, works, trust_all: false };
+    let config = MeshConfig { dialogue: Arc::new(dialogue), frame_bytes_max: 1 << 20, works, trust_all: false };
     Mesh::new(config, identity.id().to_string(), identity.info().name.clone(), registry.clone(), marks, rng, now)
 }
 
@@ -270,7 +270,11 @@ impl World {
                 Output::Answer { call, result } => drop(self.answers.insert(call.0, result)),
                 Output::Inbound { message, .. } => node.embedder.push(message),
                 Output::Job { job, permit, marks, work } => self.job(name, job, &permit, marks, work),
-                Output::SaveMarks(snapshot) => node.save(snapshot),
+                Output::SaveMarks(snapshot) => {
+                    let saved = Input::MarksSaved { version: snapshot.version, result: Ok(()) };
+                    node.save(snapshot);
+                    node.mesh.handle_input(wall(now, node.skew_s), saved);
+                }
                 Output::JobOverdue { .. } | Output::Proven { .. } => {}
             }
         }
