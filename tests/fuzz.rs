@@ -9,6 +9,7 @@ use rigmesh::formats::smsg::{LinkKey, SmsgMessage, open_link, open_v1};
 use rigmesh::formats::{gojson, sigil, trix};
 use rigmesh::identity::{Identity, NodeIdentity, Role};
 use rigmesh::message::{Message, Payload};
+use rigmesh::miners::xmrig::{parse_backends, parse_summary};
 use rigmesh::session::{Challenges, Expect, Initiator, Responded, respond};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -48,7 +49,25 @@ static TARGETS: &[Target] = &[
         },
     },
     Target { name: "node_json", law: node_json, deepest: |levels| nested(levels).into_bytes() },
+    Target {
+        name: "xmrig_json",
+        law: xmrig_json,
+        deepest: |levels| format!(r#"{{"hashrate":{{}},"x":{}}}"#, nested(levels - 1)).into_bytes(),
+    },
 ];
+
+/// Whatever a miner answers: a hashrate is a number that makes sense or unknown, counts add up without
+/// overflow, texts stay short and carry no password.
+fn xmrig_json(bytes: &[u8]) -> bool {
+    if let Ok(threads) = parse_backends(bytes) {
+        assert!(u64::from(threads) <= bytes.len() as u64);
+    }
+    let Ok(summary) = parse_summary(bytes) else { return false };
+    assert!(summary.hashrate_hs.is_none_or(|h| h.is_finite() && h >= 0.0));
+    assert!(summary.shares.checked_add(summary.rejected).is_some());
+    assert!(summary.pool.len() + summary.algorithm.len() <= 2048 && !summary.pool.contains('@'));
+    true
+}
 
 /// Either role takes any bytes; an ack is bounded whatever was offered; nobody passes for a key without
 /// its secret.

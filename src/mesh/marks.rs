@@ -6,6 +6,7 @@ use crate::base::{Error, Result, Timestamp};
 use crate::identity::PublicKey;
 use crate::session::Marks;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 /// No honest clock shows less: this version of the program did not exist before.
 pub(crate) const BUILT_AFTER: i64 = 1_793_491_200; // 2026-11-01
@@ -93,9 +94,14 @@ impl MarksTable {
         self.version += 1;
         let own = self.own(wall);
         self.own_saved = Some(own);
-        let keys: BTreeMap<String, serde_json::Value> =
-            self.keys.iter().filter(|(_, m)| !m.is_empty()).map(|(k, m)| (k.to_base64(), m.encode())).collect();
-        let text = serde_json::json!({ "own": own.to_string(), "keys": keys }).to_string();
+        let mut text = format!(r#"{{"own":"{own}","keys":{{"#);
+        let mut comma = "";
+        for (key, marks) in self.keys.iter().filter(|(_, m)| !m.is_empty()) {
+            let _ = write!(text, r#"{comma}"{}":"#, key.to_base64());
+            marks.encode_into(&mut text);
+            comma = ",";
+        }
+        text.push_str("}}");
         MarksSnapshot { version: self.version, text }
     }
 

@@ -4,7 +4,8 @@
 
 use super::limit::digest;
 use crate::base::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Ids remembered per key; at this number the one with the smallest time goes and the floor rises to it.
@@ -35,15 +36,14 @@ pub struct Marks {
     floor: i128,
     /// The newest time accepted (clamped to own clock + 10 minutes).
     mark: i128,
-    /// Digest of each seen id with its time.
-    ids: BTreeMap<[u8; 16], i128>,
-    /// The same by time, so that the smallest is found without a search.
-    by_time: BTreeSet<(i128, [u8; 16])>,
+    /// Time and digest of each seen id, in order. Most keys have a handful: a thousand idle links
+    /// should not pay for a tree each.
+    ids: VecDeque<(i128, [u8; 16])>,
 }
 
 impl Default for Marks {
     fn default() -> Self {
-        Marks { floor: i128::MIN, mark: i128::MIN, ids: BTreeMap::new(), by_time: BTreeSet::new() }
+        Marks { floor: i128::MIN, mark: i128::MIN, ids: VecDeque::new() }
     }
 }
 
@@ -53,21 +53,23 @@ impl Marks {
     pub fn check(&mut self, own: Timestamp, id: &str, ts: Timestamp) -> Freshness {
         let (ts, own) = (ts.unix_nanos(), own.unix_nanos());
         let key = digest(id);
-        if self.ids.contains_key(&key) {
+        if self.ids.iter().any(|(_, seen)| *seen == key) {
             return Freshness::Seen;
         }
         if ts <= self.floor {
             return Freshness::TooOld { floor: from_nanos(self.floor) };
         }
-        self.ids.insert(key, ts);
-        self.by_time.insert((ts, key));
+        let at = self.ids.partition_point(|entry| *entry < (ts, key));
+        self.ids.insert(at, (ts, key));
         self.mark = self.mark.max(ts.min(own + nanos(AHEAD_MAX)));
         self.floor = self.floor.max(self.mark.saturating_sub(nanos(WINDOW)));
         while self.ids.len() > IDS_MAX {
-            self.drop_smallest();
+            if let Some((smallest, _)) = self.ids.pop_front() {
+                self.floor = self.floor.max(smallest);
+            }
         }
-        while self.by_time.first().is_some_and(|(ts, _)| *ts <= self.floor) {
-            self.drop_smallest();
+        while self.ids.front().is_some_and(|(ts, _)| *ts <= self.floor) {
+            self.ids.pop_front();
         }
         Freshness::Fresh
     }
@@ -87,30 +89,28 @@ impl Marks {
         self.ids.len()
     }
 
-    /// For the file: floor, mark and ids as numbers and hex.
-    pub fn encode(&self) -> serde_json::Value {
-        let ids: BTreeMap<String, String> = self.ids.iter().map(|(id, ts)| (hex::encode(id), ts.to_string())).collect();
-        serde_json::json!({ "floor": self.floor.to_string(), "mark": self.mark.to_string(), "ids": ids })
+    /// Appends the JSON for the file: floor, mark and ids as numbers and hex. Written straight into the
+    /// text, because a tree of a whole fleet's marks would be larger than everything else in memory.
+    pub fn encode_into(&self, out: &mut String) {
+        let _ = write!(out, r#"{{"floor":"{}","mark":"{}","ids":{{"#, self.floor, self.mark);
+        for (i, (ts, id)) in self.ids.iter().enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            let _ = write!(out, r#"{comma}"{:032x}":"{ts}""#, u128::from_be_bytes(*id));
+        }
+        out.push_str("}}");
     }
 
-    /// The inverse of [`Marks::encode`]; `None` when anything is off.
+    /// The inverse of [`Marks::encode_into`]; `None` when anything is off.
     pub fn decode(value: &serde_json::Value) -> Option<Marks> {
         let number = |v: &serde_json::Value| v.as_str()?.parse::<i128>().ok();
-        let (mut ids, mut by_time) = (BTreeMap::new(), BTreeSet::new());
+        let mut ids = Vec::new();
         for (id, ts) in value.get("ids")?.as_object()?.iter().take(IDS_MAX) {
             let mut key = [0; 16];
             hex::decode_to_slice(id, &mut key).ok()?;
-            ids.insert(key, number(ts)?);
-            by_time.insert((number(ts)?, key));
+            ids.push((number(ts)?, key));
         }
-        Some(Marks { floor: number(value.get("floor")?)?, mark: number(value.get("mark")?)?, ids, by_time })
-    }
-
-    fn drop_smallest(&mut self) {
-        if let Some((ts, key)) = self.by_time.pop_first() {
-            self.ids.remove(&key);
-            self.floor = self.floor.max(ts);
-        }
+        ids.sort_unstable();
+        Some(Marks { floor: number(value.get("floor")?)?, mark: number(value.get("mark")?)?, ids: ids.into() })
     }
 }
 
@@ -128,6 +128,12 @@ mod tests {
     use super::*;
     use crate::base::Rng;
 
+    fn reread(marks: &Marks) -> Marks {
+        let mut text = String::new();
+        marks.encode_into(&mut text);
+        Marks::decode(&serde_json::from_str(&text).unwrap()).unwrap()
+    }
+
     fn at(s: i64) -> Timestamp {
         Timestamp::from_unix(s, 0)
     }
@@ -139,7 +145,7 @@ mod tests {
         assert_eq!(marks.check(at(1001), "a", at(1000)), Freshness::Seen);
         assert_eq!(marks.check(at(1001), "b", at(900)), Freshness::Fresh, "within five minutes of the mark");
         assert_eq!(marks.check(at(1001), "c", at(700)), Freshness::TooOld { floor: at(700) });
-        let saved = Marks::decode(&marks.encode()).unwrap();
+        let saved = reread(&marks);
         assert_eq!(saved, marks, "and a restart forgets nothing");
     }
 
@@ -157,7 +163,7 @@ mod tests {
     fn any_order_of_any_messages_accepts_each_once_in_bounded_memory() {
         let seed = 3;
         let mut rng = Rng::from_number(seed);
-        let (mut marks, mut accepted) = (Marks::default(), BTreeSet::new());
+        let (mut marks, mut accepted) = (Marks::default(), std::collections::BTreeSet::new());
         for step in 0..20_000i64 {
             let own = at(1000 + step / 10);
             let id = rng.below(4000).to_string();
@@ -167,7 +173,7 @@ mod tests {
             }
             assert!(marks.len() <= IDS_MAX);
             if step % 997 == 0 {
-                marks = Marks::decode(&marks.encode()).unwrap();
+                marks = reread(&marks);
             }
         }
         assert!(accepted.len() > 100);

@@ -183,3 +183,43 @@ fn help_and_completions_are_printed_for_every_command() {
     }
     assert!(!folder.data().exists());
 }
+
+#[test]
+fn a_rig_killed_in_the_middle_of_traffic_is_reached_again_when_it_is_back() {
+    let pair = Pair::new();
+    let boss = pair.controller.serve_with(&["--listen", "none"]);
+    pair.controller.run(&["ping", "rig-1"]).ok();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let pair = std::thread::scope(|scope| {
+        let (controller, stopped) = (pair.controller.data(), &stop);
+        let traffic = scope.spawn(move || {
+            let mut asked = 0;
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                // Some of these fail while the rig is away; none may hang or hurt the daemon.
+                let data_dir = controller.to_str().unwrap().to_owned();
+                let _ = std::process::Command::new(env!("CARGO_BIN_EXE_rigmesh"))
+                    .args(["--data-dir", &data_dir, "ping", "rig-1"])
+                    .output()
+                    .unwrap();
+                asked += 1;
+            }
+            asked
+        });
+        let pair = pair.restarted(|daemon| daemon.kill());
+        eventually("the rig to answer again", 30, || pair.controller.run(&["ping", "rig-1"]).code == 0);
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(traffic.join().unwrap() > 0);
+        pair
+    });
+    assert_eq!(boss.stop(), 0);
+    assert_eq!(pair.daemon.stop(), 0);
+}
+
+#[test]
+fn reset_clock_heals_a_corrupt_freshness_file_and_says_so_before() {
+    let folder = Folder::init("worker", "rig-1");
+    std::fs::write(folder.data().join("freshness.json"), "{").unwrap();
+    folder.run(&["serve", "--listen", "none"]).fails(3, &["freshness", "reset-clock"]);
+    folder.run(&["peers", "reset-clock"]).ok();
+    assert_eq!(folder.serve_with(&["--listen", "none"]).stop(), 0);
+}
