@@ -130,3 +130,8 @@ pub use runtime::hidden;
 pub use runtime::log_sink::init_log;
 pub use runtime::net::tls::TlsPair;
 pub use runtime::process::{DeclaredCommand, MinerSettings, ProcessMinerManager};
+
+/// The README's example is compiled and run with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
