@@ -8,6 +8,7 @@
 //! | 10 (read limit on the ack), 20, 21, 22, 44 (sockets, threads, TLS) | tests/sockets.rs |
 //! | 15 (one handler per transport) | not shown here: no story has a dual node yet |
 //! | 42, 43 (registry rules, corrupt identity) | tests/vectors.rs (peer, identity), tests/cli.rs |
+//! | 18 (an empty `from` in a reply to a broadcast) | the unit tests of src/session/dialogue.rs |
 //! | the rest of 4–19, 23, 33 | here, named by each story's comment |
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]

@@ -34,6 +34,47 @@ fn a_peer_is_discovered_authenticated_active_stale_and_active_again() {
 }
 
 #[test]
+fn a_visitor_that_made_its_own_entry_is_evicted_after_a_day_and_a_peer_added_by_hand_is_not() {
+    let mut world = World::new(66);
+    world.node("rig", Setup::rig().open());
+    world.stranger("visitor", Manners::Silent);
+    world.stranger("friend", Manners::Silent);
+    world.allow("rig", "friend", Grants::NONE);
+    world.add_peer("rig", "friend");
+    for who in ["visitor", "friend"] {
+        let conn = world.go_connect(who, "rig");
+        world.ask(who, conn, &ping()).expect("a pong");
+        world.hang_up(who, conn);
+    }
+    let known = |world: &World, who: &str| {
+        let id = world.id(who).to_string();
+        world.registry("rig", |r| r.peer(&id).is_some())
+    };
+    assert!(known(&world, "visitor") && known(&world, "friend"), "both were proven");
+    world.elapse(seconds(25 * 3600));
+    assert!(!known(&world, "visitor") && known(&world, "friend"));
+}
+
+// Item 15: on the Go node controller and worker overwrite each other's handler.
+#[test]
+fn two_dual_nodes_command_each_other_over_one_link() {
+    let mut world = World::new(67);
+    for name in ["a", "b"] {
+        world.node(name, Setup::rig());
+    }
+    world.pair("a", "b");
+    world.pair("b", "a");
+    world.connect("a", "b").unwrap();
+    world.settle();
+    for (from, to) in [("a", "b"), ("b", "a")] {
+        assert_eq!(world.call(from, to, start("xmrig")).unwrap().kind, MessageType::MinerAck);
+        assert_eq!(world.rig(to).started.len(), 1);
+        assert_eq!(world.call(from, to, Payload::GetStats).unwrap().kind, MessageType::Stats);
+    }
+    assert_eq!(world.links("a").len(), 1, "the second one needed no link of its own");
+}
+
+#[test]
 fn one_hung_rig_never_stalls_a_sweep_and_scores_move_with_results() {
     let mut world = fleet(61, 4);
     for i in 0..4 {
