@@ -2,7 +2,7 @@
 //! selection.md; secure-session.md §5).
 //!
 //! [`PeerRegistry`] is a plain value without lock, file or clock. Beside it stand the tools it is
-//! made of: [`PointTree`], the quality, trust and feature formulas, and [`measure`]. Left out of
+//! made of: [`PointTree`], the quality, trust and feature formulas, and [`measure()`]. Left out of
 //! selection.md: cosine metrics, analytics, DNS, RDAP and link tools.
 
 mod access;

@@ -325,7 +325,7 @@ impl PeerRegistry {
         })
     }
 
-    /// Stores what a [`super::measure`] found out; unknown axes keep their value, each time-out
+    /// Stores what a [`super::measure()`] found out; unknown axes keep their value, each time-out
     /// counts against the score.
     ///
     /// # Errors

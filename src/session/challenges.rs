@@ -23,7 +23,7 @@ impl Challenges {
         Challenges::default()
     }
 
-    /// A fresh challenge, remembered for [`CHALLENGE_TTL`].
+    /// A fresh challenge, remembered for ten seconds.
     pub fn issue(&mut self, now: Time, rng: &mut Rng) -> [u8; CHALLENGE_BYTES] {
         let challenge = crate::identity::generate_challenge(rng);
         self.expire(now);
