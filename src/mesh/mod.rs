@@ -1,16 +1,19 @@
 //! Step 6: the node as one machine, owned by the dispatcher thread. This file only routes; the
-//! parts are [`links`] (who is connected), [`rpc`] (calls that wait), [`dials`] (connections to be
-//! made), [`worker`] (what peers ask of us) and [`marks`] (what was accepted before).
+//! parts are [`links`] (who is connected), [`calls`] with [`rpc`] and [`dials`] (what we ask, and the
+//! connections it needs), [`requests`] with [`worker`] (what peers ask of us), [`proof`] (the moment a key
+//! is proven) and [`marks`] (what was accepted before).
 //!
 //! One message through it: the runtime opens a frame and hands in [`Input::Message`]; the link's
 //! dialogue judges it; a reply completes a call, a request becomes a job, a ping an answer; what
 //! is to be sent comes out as [`Output`].
 
+mod calls;
 mod dials;
 mod io;
 mod links;
 mod marks;
 mod proof;
+mod requests;
 mod rpc;
 mod worker;
 
@@ -23,16 +26,16 @@ pub(crate) use marks::MarksTable;
 
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
 use crate::message::{Announcement, Disconnect, DisconnectCode, ErrorCode, Message, MessageType, Payload};
-use crate::peers::{Admission, Expected, LifecycleOutput, PeerRegistry};
-use crate::session::{Dialogue, DialogueConfig, Established, Expect, Lane, Opening, Verdict};
+use crate::peers::{Admission, PeerRegistry};
+use crate::session::{Dialogue, DialogueConfig, Established, Lane, Opening, Verdict};
 use dials::Dials;
 use links::{Link, Links};
 use parking_lot::RwLock;
-use rpc::{Pending, Rpc, Waiting};
+use rpc::Rpc;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use worker::{Asked, Me, Worker};
+use worker::Worker;
 
 /// Numbers and switches of the machine.
 #[derive(Clone, Debug)]
@@ -49,8 +52,6 @@ pub(crate) struct MeshConfig {
 
 /// Messages above this size are patient: they go behind the others.
 const BULK_BYTES: usize = 16 * 1024;
-/// Messages that wait for their marks to be saved; the limiters keep honest peers far below it.
-const HELD_MAX: usize = 16_384;
 /// Marks that changed without a command are saved at most this often.
 const MARKS_EVERY: Duration = Duration::from_secs(1);
 
@@ -330,252 +331,6 @@ impl Mesh {
                 log::warn!(target: "peers", peer = link.peer.as_str(); "shows another signing key than the one pinned; the pinned one stands");
             }
             Some(_) => {}
-        }
-    }
-
-    /// The one place where a request's permission is looked at (and once more when its job starts).
-    fn handle_request(&mut self, now: Now, id: LinkId, message: Message) {
-        let Some(link) = self.links.link(id) else { return };
-        let key = link.key;
-        let (admission, grants) = {
-            let registry = self.registry.read();
-            (registry.admission(&key), registry.grants(&key, self.marks.own(now.wall)))
-        };
-        // In open mode unknown keys may ping, nothing else.
-        if admission != Admission::Listed && !self.config.trust_all {
-            if matches!(message.kind, MessageType::Other(_)) {
-                return; // unknown types are ignored, as the Go node does
-            }
-            return self.reply(
-                now,
-                id,
-                &message,
-                &worker::error(
-                    ErrorCode::UNAUTHORIZED,
-                    "not permitted: this key is not on the allowlist and may only ping",
-                ),
-            );
-        }
-        if let Some(grant) = worker::grant_needed(&message)
-            && !self.config.trust_all
-            && let Err(why) = grants.require(grant)
-        {
-            let why = why.to_string();
-            log::warn!(target: "worker", peer = message.from.as_str(), kind = message.kind.as_str(); "request refused: {why}");
-            return self.reply(now, id, &message, &worker::error(ErrorCode::UNAUTHORIZED, &why));
-        }
-        let (permit, work) = match worker::read(&message, key) {
-            Asked::Work(permit, work) => (permit, work),
-            Asked::Refuse(code, text) => return self.reply(now, id, &message, &worker::error(code, &text)),
-            Asked::Ignore => return self.hold(now, message),
-        };
-        if !self.config.works {
-            return self.reply(
-                now,
-                id,
-                &message,
-                &worker::error(ErrorCode::OPERATION_FAILED, "this node is a controller and runs no miners"),
-            );
-        }
-        let permit = Permit { grant: permit.grant.filter(|_| !self.config.trust_all), ..permit };
-        let marks = (worker::grant_needed(&message).is_some() && self.marks.is_dirty()).then(|| {
-            self.marks_due = None;
-            self.marks.snapshot(now.wall)
-        });
-        match self.worker.begin(now.mono, id, message.clone()) {
-            Ok(job) => self.outputs.push_back(Output::Job { job, permit, marks, work }),
-            Err(e) => {
-                self.outputs.extend(marks.map(Output::SaveMarks));
-                self.reply(now, id, &message, &worker::error(ErrorCode::OPERATION_FAILED, &e.to_string()));
-            }
-        }
-    }
-
-    /// A message of a type we do not know may be a command of the embedder's: it is handed over when it can
-    /// no longer be repeated. Many wait for one write.
-    fn hold(&mut self, now: Now, message: Message) {
-        if self.held.len() >= HELD_MAX {
-            log::warn!(target: "mesh", peer = message.from.as_str(); "the disk is behind: a message was dropped");
-            return;
-        }
-        // The snapshot under way, if any, was taken before this message: the next one has it.
-        let version = self.marks.version() + 1;
-        self.held.push_back((version, message));
-        if self.saving.is_none() {
-            self.save_held(now);
-        }
-    }
-
-    fn save_held(&mut self, now: Now) {
-        self.marks_due = None;
-        let snapshot = self.marks.snapshot(now.wall);
-        self.saving = Some(snapshot.version);
-        self.outputs.push_back(Output::SaveMarks(snapshot));
-    }
-
-    fn release(&mut self, now: Now, version: u64, result: &Result<()>) {
-        while let Some((_, message)) = self.held.pop_front_if(|(needs, _)| *needs <= version) {
-            match result {
-                Ok(()) => self.outputs.push_back(Output::Inbound { peer: message.from.clone(), message }),
-                Err(e) => {
-                    log::error!(target: "mesh", peer = message.from.as_str(); "a message was dropped, because it could not be recorded: {e}")
-                }
-            }
-        }
-        if self.saving.is_some_and(|saving| saving <= version) {
-            self.saving = None;
-            if !self.held.is_empty() {
-                self.save_held(now);
-            }
-        }
-    }
-
-    fn handle_job_done(&mut self, now: Now, job: JobId, result: Result<JobResult>) {
-        let Some(done) = self.worker.finish(job) else { return };
-        let me =
-            Me { id: &self.id, name: &self.name, started: self.started, frame_bytes_max: self.config.frame_bytes_max };
-        let payload = worker::reply_payload(&me, now, &done.request, result);
-        self.reply(now, done.link, &done.request, &payload);
-    }
-
-    fn call(&mut self, now: Now, call: CallId, peer: String, payload: Payload, deadline: Time) -> Result<()> {
-        self.may_begin()?;
-        if let Some(link) = self.links.active_by_peer(&peer) {
-            return self.call_over(now, call, link, &peer, &payload, deadline);
-        }
-        let target = self.target_of(&peer)?;
-        self.rpc.wait(Waiting { call, peer: peer.clone(), payload, deadline });
-        if !self.dials.is_dialling(&peer) {
-            self.dial(target, Some(peer), None);
-        }
-        Ok(())
-    }
-
-    fn call_over(
-        &mut self,
-        now: Now,
-        call: CallId,
-        link: LinkId,
-        peer: &str,
-        payload: &Payload,
-        deadline: Time,
-    ) -> Result<()> {
-        let key = self.links.link(link).map(|l| l.key).ok_or_else(|| not_connected(peer))?;
-        let listed = matches!(self.registry.read().admission(&key), Admission::Listed);
-        if !listed && !matches!(payload, Payload::Ping(_)) {
-            return Err(Error::Config(format!(
-                "{peer} is not one of your peers yet; add it first: rigmesh peers add ADDRESS --key {key}"
-            )));
-        }
-        let request = self.send_request(now, link, payload).ok_or_else(|| not_connected(peer))?;
-        self.rpc.sent(request, Pending { call, link, peer: peer.to_owned(), sent: now.mono, deadline });
-        Ok(())
-    }
-
-    fn connect(&mut self, now: Now, call: CallId, to: ConnectTo, deadline: Time) -> Result<()> {
-        self.may_begin()?;
-        let (target, peer) = match to {
-            ConnectTo::Peer(peer) => (self.target_of(&peer), Some(peer)),
-            ConnectTo::Address(target) => (Ok(target), None),
-        };
-        let standing = match (&peer, &target) {
-            (Some(peer), _) => self.links.active_by_peer(peer),
-            (None, Ok(Target { expect: Expect::Key(key), .. })) => self.links.active(key),
-            _ => None,
-        };
-        if let Some(info) = standing.and_then(|link| self.links.info(link, now.mono)) {
-            self.answer(call, Ok(Answer::Connected(info)));
-            return Ok(());
-        }
-        let target = target?;
-        let shown = target.address.clone();
-        // The waiting entry only keeps the deadline; the dial's waiter gets the answer.
-        self.rpc.wait(Waiting { call, peer: shown, payload: Payload::GetStats, deadline });
-        self.dial(target, peer, Some(call));
-        Ok(())
-    }
-
-    fn may_begin(&self) -> Result<()> {
-        match (self.stopping, self.rpc.is_full()) {
-            (true, _) => Err(Error::ShuttingDown),
-            (_, true) => Err(Error::Busy),
-            _ => Ok(()),
-        }
-    }
-
-    /// Where a registered peer is and who must answer there.
-    fn target_of(&self, peer: &str) -> Result<Target> {
-        let registry = self.registry.read();
-        let entry = registry.peer(peer).ok_or_else(|| Error::NotFound(format!("no peer {peer} in the registry")))?;
-        if entry.address.is_empty() {
-            return Err(Error::Unreachable(format!("{peer} has no address and is not connected")));
-        }
-        let expect = match registry.expected(peer) {
-            Some(Expected::Key(key)) => Expect::Key(key),
-            Some(Expected::Id(id)) => Expect::Id(id),
-            Some(Expected::First | Expected::Any) | None => Expect::Anyone,
-        };
-        let (tls, tls_pin) = registry.extra(peer).map_or((false, None), |extra| (extra.tls, extra.tls_pin));
-        Ok(Target { address: entry.address.clone(), expect, tls, tls_pin })
-    }
-
-    fn dial(&mut self, target: Target, peer: Option<String>, waiter: Option<CallId>) {
-        let (dial, fresh) = self.dials.start(target.clone(), peer, waiter);
-        if fresh {
-            self.outputs.push_back(Output::Dial { dial, target });
-        }
-    }
-
-    fn drive_dials(&mut self, now: Now) {
-        if self.stopping {
-            return;
-        }
-        let links = &self.links;
-        for (dial, target) in self.dials.poll_uplinks(now.mono, |key| links.active(key).is_some()) {
-            self.outputs.push_back(Output::Dial { dial, target });
-        }
-    }
-
-    /// The lives of the peers: stale ones are dialled again, and evicted when they stay away.
-    fn drive_lives(&mut self, now: Now) {
-        let mut retries = Vec::new();
-        {
-            let mut registry = self.registry.write();
-            registry.handle_timeout(now, &mut self.rng);
-            while let Some(output) = registry.poll_output() {
-                match output {
-                    LifecycleOutput::Retry { id, .. } => retries.push(id),
-                    LifecycleOutput::Stale { id } => log::info!(target: "peers", peer = id.as_str(); "peer is stale"),
-                    LifecycleOutput::Evicted { id } => log::info!(target: "peers", peer = id.as_str(); "peer evicted"),
-                }
-            }
-        }
-        for peer in retries {
-            if !self.stopping
-                && let Ok(target) = self.target_of(&peer)
-                && self.links.active_by_peer(&peer).is_none()
-                && !self.dials.is_dialling(&peer)
-            {
-                self.dial(target, Some(peer), None);
-            }
-        }
-    }
-
-    /// A dial failed, or ended before its link was proven: everyone who waited is told.
-    fn fail_dial(&mut self, now: Now, dial: Option<DialId>, why: &Error) {
-        let Some(dial) = dial else { return };
-        self.dials.handle_down(now.mono, dial, &mut self.rng);
-        let Some(attempt) = self.dials.finish(dial) else { return };
-        log::info!(target: "mesh", address = attempt.target.address.as_str(); "cannot connect: {why}");
-        for call in attempt.waiters {
-            self.rpc.take_call(call);
-            self.answer(call, Err(why.clone()));
-        }
-        if let Some(peer) = attempt.peer {
-            for waiting in self.rpc.take_waiting(&peer) {
-                self.answer(waiting.call, Err(why.clone()));
-            }
-            self.registry.write().record_failure(&peer);
         }
     }
 

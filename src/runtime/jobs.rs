@@ -1,7 +1,7 @@
 //! `jobs/<n>`: slow work off the dispatcher: starting and stopping miners, reading their state,
 //! saving marks. Two threads; a hung one is replaced, up to eight.
 
-use super::dispatcher::{Event, InboxSender, SaveMarks};
+use super::queues::{Event, InboxSender};
 use super::threads::{STACK, Threads};
 use crate::base::{Error, Result};
 use crate::mesh::{Input, JobId, JobResult, MarksSnapshot, Permit, Work};
@@ -16,6 +16,9 @@ use std::sync::Arc;
 const QUEUE: usize = 64;
 const THREADS_MIN: usize = 2;
 const THREADS_MAX: usize = 8;
+
+/// Saves the freshness table somewhere durable; higher versions replace lower ones.
+pub(crate) type SaveMarks = Arc<dyn Fn(&MarksSnapshot) -> Result<()> + Send + Sync>;
 
 /// What the work works on.
 pub(crate) struct Hands {

@@ -10,4 +10,5 @@ pub(crate) mod jobs;
 pub(crate) mod log_sink;
 pub(crate) mod net;
 pub(crate) mod process;
+pub(crate) mod queues;
 pub(crate) mod threads;

@@ -6,7 +6,7 @@
 //! Lock order: `out`, then TLS. No lock is held across a blocking socket call.
 
 use super::gate::Pass;
-use super::pipe::Tls;
+use super::tls::Tls;
 use crate::base::{Error, Result, Rng};
 use crate::mesh::LinkId;
 use crate::runtime::clock::Clock;

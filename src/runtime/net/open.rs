@@ -12,7 +12,7 @@ use crate::identity::Identity;
 use crate::mesh::{DialId, Input, LinkId, Target};
 use crate::peers::{Admission, PeerRegistry};
 use crate::runtime::clock::Clock;
-use crate::runtime::dispatcher::{Event, InboxSender};
+use crate::runtime::queues::{Event, InboxSender};
 use crate::runtime::threads::{STACK, STACK_HANDSHAKE, Threads};
 use crate::session::handshake::HANDSHAKE_BYTES_MAX;
 use crate::session::{

@@ -4,15 +4,13 @@
 //! socket, so that the reader cannot block on its own peer.
 
 use super::conn::Conn;
+use super::tls::Tls;
 use parking_lot::Mutex;
 use rustls::Connection;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// TLS state, shared by both halves; locked for CPU work only, never across a socket call that may block.
-pub(crate) type Tls = Arc<Mutex<Connection>>;
 
 /// Ciphertext is read in pieces of this size at first, and up to [`CIPHER_MAX`] under load.
 const CIPHER_MIN: usize = 1024;

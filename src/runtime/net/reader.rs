@@ -6,7 +6,7 @@ use super::pipe::Pipe;
 use crate::base::Error;
 use crate::mesh::Input;
 use crate::runtime::clock::Clock;
-use crate::runtime::dispatcher::{Event, InboxSender};
+use crate::runtime::queues::{Event, InboxSender};
 use crate::session::{Inbound, Opened};
 use std::sync::Arc;
 use tungstenite::error::CapacityError;

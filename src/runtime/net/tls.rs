@@ -3,11 +3,14 @@
 use crate::base::{Error, Result};
 use crate::runtime::files::atomic;
 use crate::runtime::files::paths::Paths;
+use parking_lot::Mutex;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, NamedGroup, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    ClientConfig, Connection, DigitallySignedStruct, NamedGroup, RootCertStore, ServerConfig, SignatureScheme,
+};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +24,9 @@ pub(crate) enum TlsTrust {
     /// The certificates of this PEM file, and no others.
     CaFile(PathBuf),
 }
+
+/// TLS state, shared by both halves of a connection; locked for CPU work only, never across a socket call that may block.
+pub(crate) type Tls = Arc<Mutex<Connection>>;
 
 fn provider() -> Arc<CryptoProvider> {
     let mut provider = rustls::crypto::ring::default_provider();

@@ -1,0 +1,119 @@
+//! What peers ask of us: the one place where permission is looked at, the way to a job and back, and
+//! the messages that wait until they can no longer be repeated.
+
+use super::Mesh;
+use super::io::{JobId, JobResult, LinkId, Output, Permit};
+use super::worker::{self, Asked, Me};
+use crate::base::{Now, Result};
+use crate::message::{ErrorCode, Message, MessageType};
+use crate::peers::Admission;
+
+/// Messages that wait for their marks to be saved; the limiters keep honest peers far below it.
+const HELD_MAX: usize = 16_384;
+
+impl Mesh {
+    /// The one place where a request's permission is looked at (and once more when its job starts).
+    pub(super) fn handle_request(&mut self, now: Now, id: LinkId, message: Message) {
+        let Some(link) = self.links.link(id) else { return };
+        let key = link.key;
+        let (admission, grants) = {
+            let registry = self.registry.read();
+            (registry.admission(&key), registry.grants(&key, self.marks.own(now.wall)))
+        };
+        // In open mode unknown keys may ping, nothing else.
+        if admission != Admission::Listed && !self.config.trust_all {
+            if matches!(message.kind, MessageType::Other(_)) {
+                return; // unknown types are ignored, as the Go node does
+            }
+            return self.reply(
+                now,
+                id,
+                &message,
+                &worker::error(
+                    ErrorCode::UNAUTHORIZED,
+                    "not permitted: this key is not on the allowlist and may only ping",
+                ),
+            );
+        }
+        if let Some(grant) = worker::grant_needed(&message)
+            && !self.config.trust_all
+            && let Err(why) = grants.require(grant)
+        {
+            let why = why.to_string();
+            log::warn!(target: "worker", peer = message.from.as_str(), kind = message.kind.as_str(); "request refused: {why}");
+            return self.reply(now, id, &message, &worker::error(ErrorCode::UNAUTHORIZED, &why));
+        }
+        let (permit, work) = match worker::read(&message, key) {
+            Asked::Work(permit, work) => (permit, work),
+            Asked::Refuse(code, text) => return self.reply(now, id, &message, &worker::error(code, &text)),
+            Asked::Ignore => return self.hold(now, message),
+        };
+        if !self.config.works {
+            return self.reply(
+                now,
+                id,
+                &message,
+                &worker::error(ErrorCode::OPERATION_FAILED, "this node is a controller and runs no miners"),
+            );
+        }
+        let permit = Permit { grant: permit.grant.filter(|_| !self.config.trust_all), ..permit };
+        let marks = (worker::grant_needed(&message).is_some() && self.marks.is_dirty()).then(|| {
+            self.marks_due = None;
+            self.marks.snapshot(now.wall)
+        });
+        match self.worker.begin(now.mono, id, message.clone()) {
+            Ok(job) => self.outputs.push_back(Output::Job { job, permit, marks, work }),
+            Err(e) => {
+                self.outputs.extend(marks.map(Output::SaveMarks));
+                self.reply(now, id, &message, &worker::error(ErrorCode::OPERATION_FAILED, &e.to_string()));
+            }
+        }
+    }
+
+    /// A message of a type we do not know may be a command of the embedder's: it is handed over when it can
+    /// no longer be repeated. Many wait for one write.
+    fn hold(&mut self, now: Now, message: Message) {
+        if self.held.len() >= HELD_MAX {
+            log::warn!(target: "mesh", peer = message.from.as_str(); "the disk is behind: a message was dropped");
+            return;
+        }
+        // The snapshot under way, if any, was taken before this message: the next one has it.
+        let version = self.marks.version() + 1;
+        self.held.push_back((version, message));
+        if self.saving.is_none() {
+            self.save_held(now);
+        }
+    }
+
+    fn save_held(&mut self, now: Now) {
+        self.marks_due = None;
+        let snapshot = self.marks.snapshot(now.wall);
+        self.saving = Some(snapshot.version);
+        self.outputs.push_back(Output::SaveMarks(snapshot));
+    }
+
+    pub(super) fn release(&mut self, now: Now, version: u64, result: &Result<()>) {
+        while let Some((_, message)) = self.held.pop_front_if(|(needs, _)| *needs <= version) {
+            match result {
+                Ok(()) => self.outputs.push_back(Output::Inbound { peer: message.from.clone(), message }),
+                Err(e) => {
+                    log::error!(target: "mesh", peer = message.from.as_str(); "a message was dropped, because it could not be recorded: {e}")
+                }
+            }
+        }
+        if self.saving.is_some_and(|saving| saving <= version) {
+            self.saving = None;
+            if !self.held.is_empty() {
+                self.save_held(now);
+            }
+        }
+    }
+
+    pub(super) fn handle_job_done(&mut self, now: Now, job: JobId, result: Result<JobResult>) {
+        let Some(done) = self.worker.finish(job) else { return };
+        let me =
+            Me { id: &self.id, name: &self.name, started: self.started, frame_bytes_max: self.config.frame_bytes_max };
+        let payload = worker::reply_payload(&me, now, &done.request, result);
+        self.reply(now, done.link, &done.request, &payload);
+    }
+}

@@ -1,0 +1,145 @@
+//! The two ways to the dispatcher: `control` for handles, which never blocks, and `inbox` for the
+//! other threads, which does: that is the back-pressure on the sockets. Both take a byte credit
+//! before the channel, because a queue bounded by count alone is not bounded by bytes.
+
+use super::net::conn::Conn;
+use crate::base::{ByteBudget, Error, Result};
+use crate::mesh::{Answer, CallId, Command, Input, JobId, JobResult, LinkId};
+use crate::message::Message;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+
+/// Length of both queues. 64 instead of 1,024 cost three quarters of the throughput.
+const QUEUE: usize = 1024;
+/// Bytes waiting in the inbox, all connections together; a reader beyond it waits, so TCP pushes back.
+const INBOX_BYTES: usize = 16 << 20;
+/// Bytes waiting in the control queue; beyond it a call fails with `Busy`.
+const CONTROL_BYTES: usize = 16 << 20;
+
+/// What reaches the dispatcher from other threads.
+pub(crate) enum Event {
+    /// The machine's own words.
+    Mesh(Input),
+    /// A finished link and its connection.
+    LinkUp(Input, Arc<Conn>),
+    /// A message and the bytes it holds of the inbox's credit.
+    Message(Input, usize),
+    /// A job ended.
+    Job(JobId, Result<JobResult>),
+}
+
+/// An answer and the call it is for: one caller may wait for many.
+pub(crate) type Reply = (CallId, Result<Answer>);
+
+/// What a handle asks, and where the answer goes.
+pub(crate) struct Ask {
+    pub(crate) command: Command,
+    pub(crate) reply: Option<(CallId, Sender<Reply>)>,
+    pub(crate) bytes: usize,
+}
+
+/// Bytes that may be in a queue at once.
+pub(crate) struct Credit {
+    /// `None` when the dispatcher is gone: nobody waits any more.
+    budget: Mutex<Option<ByteBudget>>,
+    freed: Condvar,
+}
+
+impl Credit {
+    fn new(max: usize) -> Arc<Credit> {
+        Arc::new(Credit { budget: Mutex::new(Some(ByteBudget::new(max))), freed: Condvar::new() })
+    }
+
+    /// Waits for `n` bytes. An `n` above the whole budget is never asked for: messages are smaller.
+    fn take(&self, n: usize) {
+        let mut budget = self.budget.lock();
+        while budget.as_mut().is_some_and(|b| !b.take(n)) {
+            self.freed.wait(&mut budget);
+        }
+    }
+
+    fn try_take(&self, n: usize) -> bool {
+        self.budget.lock().as_mut().is_some_and(|b| b.take(n))
+    }
+
+    pub(crate) fn give(&self, n: usize) {
+        if let Some(budget) = self.budget.lock().as_mut() {
+            budget.give(n);
+        }
+        self.freed.notify_all();
+    }
+}
+
+/// The way to the dispatcher for readers and other threads of the runtime. Sends block: that is
+/// the back-pressure on the socket.
+#[derive(Clone)]
+pub(crate) struct InboxSender {
+    events: Sender<Event>,
+    credit: Arc<Credit>,
+}
+
+impl InboxSender {
+    /// `false` when the dispatcher is gone.
+    pub(crate) fn send(&self, event: Event) -> bool {
+        self.events.send(event).is_ok()
+    }
+
+    pub(crate) fn try_send(&self, event: Event) -> bool {
+        self.events.try_send(event).is_ok()
+    }
+
+    /// A message of `bytes` on the wire.
+    pub(crate) fn send_message(&self, link: LinkId, message: Message, bytes: usize) -> bool {
+        let bytes = bytes.min(INBOX_BYTES);
+        self.credit.take(bytes);
+        self.events.send(Event::Message(Input::Message { link, message }, bytes)).is_ok()
+    }
+}
+
+/// The way to the dispatcher for handles. Never blocks.
+#[derive(Clone)]
+pub(crate) struct ControlSender {
+    asks: Sender<Ask>,
+    credit: Arc<Credit>,
+}
+
+impl ControlSender {
+    /// `Busy` when the queue is full, `ShuttingDown` when the dispatcher is gone.
+    pub(crate) fn send(&self, command: Command, reply: Option<(CallId, Sender<Reply>)>, bytes: usize) -> Result<()> {
+        if !self.credit.try_take(bytes) {
+            return Err(Error::Busy);
+        }
+        self.asks.try_send(Ask { command, reply, bytes }).map_err(|e| {
+            self.credit.give(bytes);
+            if e.is_full() { Error::Busy } else { Error::ShuttingDown }
+        })
+    }
+}
+
+/// Both queues.
+pub(crate) struct Queues {
+    pub(crate) asks: Receiver<Ask>,
+    pub(crate) events: Receiver<Event>,
+    pub(crate) control_credit: Arc<Credit>,
+    pub(crate) inbox_credit: Arc<Credit>,
+}
+
+impl Drop for Queues {
+    fn drop(&mut self) {
+        for credit in [&self.control_credit, &self.inbox_credit] {
+            *credit.budget.lock() = None;
+            credit.freed.notify_all();
+        }
+    }
+}
+
+/// Makes the queues.
+pub(crate) fn queues() -> (ControlSender, InboxSender, Queues) {
+    let (asks_in, asks) = bounded(QUEUE);
+    let (events_in, events) = bounded(QUEUE);
+    let (control_credit, inbox_credit) = (Credit::new(CONTROL_BYTES), Credit::new(INBOX_BYTES));
+    let control = ControlSender { asks: asks_in, credit: control_credit.clone() };
+    let inbox = InboxSender { events: events_in, credit: inbox_credit.clone() };
+    (control, inbox, Queues { asks, events, control_credit, inbox_credit })
+}
