@@ -173,11 +173,15 @@ fn a_peer_that_stops_reading_costs_only_its_own_queue() {
 
     let stuck = stuck::Peer::new(&hub, &at);
     wait_until("both proven", || links(&hub) == 2);
-    let mut rng = Rng::from_number(1);
-    let text = "x".repeat(60_000);
-    for _ in 0..400 {
-        // Some of these fail with Busy once the queue is full: that is the point.
-        let _ = hub.transport().send(&stuck.id, blob(&mut rng, &text));
+    let payload = Payload::Other {
+        kind: MessageType::Other("blob".into()),
+        raw: RawPayload::from_value(&"x".repeat(60_000)).unwrap(),
+    };
+    for _ in 0..200 {
+        // Far more than the stuck peer's queue holds: what does not fit there is dropped there.
+        while let Err(Error::Busy) = hub.transport().broadcast(payload.clone(), None) {
+            std::thread::yield_now();
+        }
     }
     let good_id = good.id().to_string();
     for _ in 0..200 {
@@ -334,6 +338,22 @@ fn a_websocket_ping_is_answered_and_an_oversize_frame_closes_with_1009() {
     let close = std::iter::from_fn(|| peer.ws.read().ok()).find(tungstenite::Message::is_close).unwrap();
     let tungstenite::Message::Close(Some(frame)) = close else { panic!("{close:?}") };
     assert_eq!(u16::from(frame.code), 1009);
+}
+
+#[test]
+fn an_endless_answer_to_a_dial_is_cut_off_at_64_kib() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    let liar = std::thread::spawn(move || {
+        let mut ws = tungstenite::accept(listener.accept().unwrap().0).unwrap();
+        let _ = ws.read();
+        let _ = ws.send(tungstenite::Message::text(" ".repeat(1 << 20)));
+    });
+    let controller = start("controller", Config::default(), |b| b);
+    let other = start("other", Config::default(), |b| b);
+    let error = controller.connect(&at, &other.identity().public_key()).unwrap_err().to_string();
+    assert!(error.contains("at most 65536"), "{error}");
+    liar.join().unwrap();
 }
 
 #[test]
