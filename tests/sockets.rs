@@ -374,7 +374,6 @@ mod stuck {
     use tungstenite::{Message as WsMessage, WebSocket};
 
     pub(crate) struct Peer {
-        pub(crate) id: String,
         pub(crate) ws: WebSocket<TcpStream>,
     }
 
@@ -404,7 +403,7 @@ mod stuck {
             let mut frame = Vec::new();
             assert!(outbound.poll_frame(now.mono, 1_800_000_000, &mut frame).unwrap());
             ws.send(WsMessage::binary(frame)).unwrap();
-            Peer { id: identity.id().to_string(), ws }
+            Peer { ws }
         }
     }
 

@@ -94,6 +94,21 @@ fn xmrig_from_a_profile_lives_through_the_same_and_its_wallet_is_shown_nowhere()
 }
 
 #[test]
+fn a_second_signal_ends_the_daemon_at_once_and_leaves_no_miner() {
+    let pair = Pair::with_config(&quick(fake_xmrig().to_str()));
+    // A miner that does not listen to SIGTERM keeps the drain waiting.
+    let profile =
+        r#"{"id":"deaf","name":"D","minerType":"xmrig","config":{"pools":[{"url":"pool.example:1","user":"w.deaf"}]}}"#;
+    pair.rig.input(&["profiles", "put", "-"], profile).ok();
+    pair.controller.run(&["start", "rig-1", "--type", "xmrig", "--profile", "deaf"]).ok();
+    let miner = pair.rig.await_miner("deaf", None);
+    pair.daemon.signal("TERM");
+    eventually("the drain to begin", 20, || pair.rig.log().contains("a second signal ends at once"));
+    assert_eq!(pair.daemon.stop(), 143);
+    await_gone(miner);
+}
+
+#[test]
 fn a_rigs_owner_commands_it_from_the_rig_itself() {
     let rig = Folder::init("dual", "rig-1");
     rig.write("config.json", &quick(None));
