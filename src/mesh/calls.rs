@@ -23,7 +23,7 @@ impl Mesh {
             return self.call_over(now, call, link, &peer, &payload, deadline);
         }
         let target = self.target_of(&peer)?;
-        self.rpc.wait(Waiting { call, peer: peer.clone(), payload, deadline });
+        self.rpc.wait(Waiting { call, peer: peer.clone(), payload: Some(payload), deadline });
         if !self.dials.is_dialling(&peer) {
             self.dial(target, Some(peer), None);
         }
@@ -69,7 +69,7 @@ impl Mesh {
         let target = target?;
         let shown = target.address.clone();
         // The waiting entry only keeps the deadline; the dial's waiter gets the answer.
-        self.rpc.wait(Waiting { call, peer: shown, payload: Payload::GetStats, deadline });
+        self.rpc.wait(Waiting { call, peer: shown, payload: None, deadline });
         self.dial(target, peer, Some(call));
         Ok(())
     }

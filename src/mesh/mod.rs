@@ -204,8 +204,7 @@ impl Mesh {
             }
             Command::ResetClock { call, key } => {
                 self.marks.reset(key.as_ref());
-                let snapshot = self.marks.snapshot(now.wall);
-                self.outputs.push_back(Output::SaveMarks(snapshot));
+                self.save_marks(now);
                 self.answer(call, Ok(Answer::Done));
             }
             Command::Shutdown => self.handle_shutdown(now),
@@ -224,13 +223,10 @@ impl Mesh {
         }
         while let Some((job, late)) = self.worker.pop_overdue(now.mono) {
             self.outputs.push_back(Output::JobOverdue { job });
-            let payload = worker::error(ErrorCode::TIMEOUT, "the rig took too long");
-            self.reply(now, late.link, &late.request, &payload);
+            self.refuse(now, late.link, &late.request, ErrorCode::TIMEOUT, "the rig took too long");
         }
         if self.marks_due.is_some_and(|at| at <= now.mono) {
-            self.marks_due = None;
-            let snapshot = self.marks.snapshot(now.wall);
-            self.outputs.push_back(Output::SaveMarks(snapshot));
+            self.save_marks(now);
         }
         self.drive_lives(now);
         self.drive_dials(now);
@@ -374,8 +370,7 @@ impl Mesh {
             self.say_goodbye(now, link, "server shutdown", DisconnectCode::SHUTDOWN, &Error::ShuttingDown);
         }
         if self.marks.is_dirty() {
-            let snapshot = self.marks.snapshot(now.wall);
-            self.outputs.push_back(Output::SaveMarks(snapshot));
+            self.save_marks(now);
         }
     }
 
@@ -423,6 +418,25 @@ impl Mesh {
         let message = link.dialogue.reply(request, now, &mut self.rng, payload);
         let lane = lane_of(&message);
         self.outputs.push_back(Output::Send { link: id, lane, message, call: None });
+    }
+
+    /// An `error` reply.
+    fn refuse(&mut self, now: Now, id: LinkId, request: &Message, code: i64, text: &str) {
+        self.reply(now, id, request, &worker::error(code, text));
+    }
+
+    /// Has the marks as they stand saved; gives the snapshot's version.
+    fn save_marks(&mut self, now: Now) -> u64 {
+        let snapshot = self.snapshot_marks(now);
+        let version = snapshot.version;
+        self.outputs.push_back(Output::SaveMarks(snapshot));
+        version
+    }
+
+    /// The marks as they stand, for whoever sees to their saving.
+    fn snapshot_marks(&mut self, now: Now) -> MarksSnapshot {
+        self.marks_due = None;
+        self.marks.snapshot(now.wall)
     }
 
     fn say_goodbye(&mut self, now: Now, id: LinkId, reason: &str, code: i64, why: &Error) {

@@ -70,7 +70,8 @@ impl Mesh {
         }
         for name in names {
             for waiting in self.rpc.take_waiting(&name) {
-                if let Err(e) = self.call_over(now, waiting.call, id, peer, &waiting.payload, waiting.deadline) {
+                let Some(payload) = waiting.payload else { continue };
+                if let Err(e) = self.call_over(now, waiting.call, id, peer, &payload, waiting.deadline) {
                     self.answer(waiting.call, Err(e));
                 }
             }

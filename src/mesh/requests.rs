@@ -10,12 +10,15 @@ use crate::peers::Admission;
 
 /// Messages that wait for their marks to be saved; the limiters keep honest peers far below it.
 const HELD_MAX: usize = 16_384;
+/// What a key hears that open mode let in.
+const STRANGER: &str = "not permitted: this key is not on the allowlist and may only ping";
+/// What a request hears at a node that runs nothing.
+const NO_MINERS: &str = "this node is a controller and runs no miners";
 
 impl Mesh {
     /// The one place where a request's permission is looked at (and once more when its job starts).
     pub(super) fn handle_request(&mut self, now: Now, id: LinkId, message: Message) {
-        let Some(link) = self.links.link(id) else { return };
-        let key = link.key;
+        let Some(key) = self.links.link(id).map(|link| link.key) else { return };
         let (admission, grants) = {
             let registry = self.registry.read();
             (registry.admission(&key), registry.grants(&key, self.marks.own(now.wall)))
@@ -25,47 +28,29 @@ impl Mesh {
             if matches!(message.kind, MessageType::Other(_)) {
                 return; // unknown types are ignored, as the Go node does
             }
-            return self.reply(
-                now,
-                id,
-                &message,
-                &worker::error(
-                    ErrorCode::UNAUTHORIZED,
-                    "not permitted: this key is not on the allowlist and may only ping",
-                ),
-            );
+            return self.refuse(now, id, &message, ErrorCode::UNAUTHORIZED, STRANGER);
         }
-        if let Some(grant) = worker::grant_needed(&message)
-            && !self.config.trust_all
-            && let Err(why) = grants.require(grant)
-        {
+        let needed = worker::grant_needed(&message);
+        let grant = needed.filter(|_| !self.config.trust_all);
+        if let Some(Err(why)) = grant.map(|grant| grants.require(grant)) {
             let why = why.to_string();
             log::warn!(target: "worker", peer = message.from.as_str(), kind = message.kind.as_str(); "request refused: {why}");
-            return self.reply(now, id, &message, &worker::error(ErrorCode::UNAUTHORIZED, &why));
+            return self.refuse(now, id, &message, ErrorCode::UNAUTHORIZED, &why);
         }
-        let (permit, work) = match worker::read(&message, key) {
-            Asked::Work(permit, work) => (permit, work),
-            Asked::Refuse(code, text) => return self.reply(now, id, &message, &worker::error(code, &text)),
+        let work = match worker::read(&message) {
+            Asked::Work(work) => work,
+            Asked::Refuse(text) => return self.refuse(now, id, &message, ErrorCode::OPERATION_FAILED, &text),
             Asked::Ignore => return self.hold(now, message),
         };
         if !self.config.works {
-            return self.reply(
-                now,
-                id,
-                &message,
-                &worker::error(ErrorCode::OPERATION_FAILED, "this node is a controller and runs no miners"),
-            );
+            return self.refuse(now, id, &message, ErrorCode::OPERATION_FAILED, NO_MINERS);
         }
-        let permit = Permit { grant: permit.grant.filter(|_| !self.config.trust_all), ..permit };
-        let marks = (worker::grant_needed(&message).is_some() && self.marks.is_dirty()).then(|| {
-            self.marks_due = None;
-            self.marks.snapshot(now.wall)
-        });
+        let marks = (needed.is_some() && self.marks.is_dirty()).then(|| self.snapshot_marks(now));
         match self.worker.begin(now.mono, id, message.clone()) {
-            Ok(job) => self.outputs.push_back(Output::Job { job, permit, marks, work }),
+            Ok(job) => self.outputs.push_back(Output::Job { job, permit: Permit { key, grant }, marks, work }),
             Err(e) => {
                 self.outputs.extend(marks.map(Output::SaveMarks));
-                self.reply(now, id, &message, &worker::error(ErrorCode::OPERATION_FAILED, &e.to_string()));
+                self.refuse(now, id, &message, ErrorCode::OPERATION_FAILED, &e.to_string());
             }
         }
     }
@@ -81,15 +66,8 @@ impl Mesh {
         let version = self.marks.version() + 1;
         self.held.push_back((version, message));
         if self.saving.is_none() {
-            self.save_held(now);
+            self.saving = Some(self.save_marks(now));
         }
-    }
-
-    fn save_held(&mut self, now: Now) {
-        self.marks_due = None;
-        let snapshot = self.marks.snapshot(now.wall);
-        self.saving = Some(snapshot.version);
-        self.outputs.push_back(Output::SaveMarks(snapshot));
     }
 
     pub(super) fn release(&mut self, now: Now, version: u64, result: &Result<()>) {
@@ -104,7 +82,7 @@ impl Mesh {
         if self.saving.is_some_and(|saving| saving <= version) {
             self.saving = None;
             if !self.held.is_empty() {
-                self.save_held(now);
+                self.saving = Some(self.save_marks(now));
             }
         }
     }

@@ -24,7 +24,8 @@ pub(crate) struct Pending {
 pub(crate) struct Waiting {
     pub(crate) call: CallId,
     pub(crate) peer: String,
-    pub(crate) payload: Payload,
+    /// What to send then; nothing for a call that only wants the link.
+    pub(crate) payload: Option<Payload>,
     pub(crate) deadline: Time,
 }
 
@@ -75,9 +76,10 @@ impl Rpc {
         Some(pending)
     }
 
-    /// The calls that waited for this peer.
+    /// The calls that waited for this peer to send it something.
     pub(crate) fn take_waiting(&mut self, peer: &str) -> Vec<Waiting> {
-        let ids: Vec<CallId> = self.waiting.values().filter(|w| w.peer == peer).map(|w| w.call).collect();
+        let ids: Vec<CallId> =
+            self.waiting.values().filter(|w| w.peer == peer && w.payload.is_some()).map(|w| w.call).collect();
         ids.into_iter().filter_map(|id| self.take_one_waiting(id)).collect()
     }
 

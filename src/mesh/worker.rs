@@ -1,10 +1,9 @@
 //! The rig's side of commands (mesh.md §4): what a peer may ask, which permission it needs, and
 //! how the result of the slow work becomes a reply. The work itself is a job of the runtime.
 
-use super::io::{JobId, JobResult, LinkId, Permit, Work};
+use super::io::{JobId, JobResult, LinkId, Work};
 use crate::base::{Error, Now, Refusal, Result, Time, Timestamp};
 use crate::formats::gojson;
-use crate::identity::PublicKey;
 use crate::message::{ErrorCode, ErrorPayload, Logs, Message, MessageType, MinerAck, MinerStatsItem, Payload, Stats};
 use crate::miners::MinerStats;
 use crate::peers::Grants;
@@ -41,46 +40,38 @@ pub(crate) struct Worker {
 #[derive(Debug)]
 pub(crate) enum Asked {
     /// Start this work.
-    Work(Permit, Work),
-    /// Reply at once with an `error` of this code.
-    Refuse(i64, String),
+    Work(Work),
+    /// Reply at once with an `error` that says this.
+    Refuse(String),
     /// An unknown type: no reply.
     Ignore,
 }
 
 /// Reads a request. Whether the key has the grant is for the caller to check, at one place.
-pub(crate) fn read(message: &Message, key: PublicKey) -> Asked {
-    let permit = |grant| Permit { key, grant };
-    let work = match message.payload() {
+pub(crate) fn read(message: &Message) -> Asked {
+    let payload = match message.payload() {
         Ok(payload) => payload,
-        Err(e) => return Asked::Refuse(ErrorCode::OPERATION_FAILED, e.to_string()),
+        Err(e) => return Asked::Refuse(e.to_string()),
     };
-    match work {
-        Payload::GetStats => Asked::Work(permit(None), Work::Stats),
-        Payload::StartMiner(start) if start.miner_type.is_empty() => {
-            Asked::Refuse(ErrorCode::OPERATION_FAILED, "miner type is required".to_owned())
-        }
+    match payload {
+        Payload::GetStats => Asked::Work(Work::Stats),
+        Payload::StartMiner(start) if start.miner_type.is_empty() => Asked::Refuse("miner type is required".to_owned()),
         Payload::StartMiner(start) => {
             let config = match (start.config.is_null(), start.config.parse()) {
                 (true, _) => None,
                 (false, Ok(config)) => Some(config),
-                (false, Err(e)) => return Asked::Refuse(ErrorCode::OPERATION_FAILED, e.to_string()),
+                (false, Err(e)) => return Asked::Refuse(e.to_string()),
             };
             let profile_id = Some(start.profile_id).filter(|id| !id.is_empty());
-            Asked::Work(permit(Some(Grants::OPERATE)), Work::Start { miner_type: start.miner_type, profile_id, config })
+            Asked::Work(Work::Start { miner_type: start.miner_type, profile_id, config })
         }
-        Payload::StopMiner(stop) => Asked::Work(permit(Some(Grants::OPERATE)), Work::Stop { miner: stop.miner_name }),
+        Payload::StopMiner(stop) => Asked::Work(Work::Stop { miner: stop.miner_name }),
         Payload::GetLogs(logs) => {
             let lines = if (1..=LINES_MAX).contains(&logs.lines) { logs.lines } else { LINES_MAX };
             let since_ms = Some(logs.since).filter(|since| *since != 0);
-            Asked::Work(
-                permit(Some(Grants::OBSERVE)),
-                Work::Logs { miner: logs.miner_name, lines: usize::try_from(lines).unwrap_or(0), since_ms },
-            )
+            Asked::Work(Work::Logs { miner: logs.miner_name, lines: usize::try_from(lines).unwrap_or(0), since_ms })
         }
-        Payload::Deploy(_) => {
-            Asked::Refuse(ErrorCode::OPERATION_FAILED, "this version of RigMesh takes no deployments".to_owned())
-        }
+        Payload::Deploy(_) => Asked::Refuse("this version of RigMesh takes no deployments".to_owned()),
         _ => Asked::Ignore,
     }
 }

@@ -36,7 +36,7 @@ enum Task {
 
 /// The dispatcher's handle on its workers.
 pub(crate) struct Jobs {
-    tasks: Option<Sender<Task>>,
+    tasks: Sender<Task>,
     queue: Receiver<Task>,
     hands: Arc<Hands>,
     threads: Arc<Threads>,
@@ -47,8 +47,7 @@ pub(crate) struct Jobs {
 impl Jobs {
     pub(crate) fn start_threads(hands: Hands, threads: Arc<Threads>) -> Result<Jobs> {
         let (tasks, queue) = bounded(QUEUE);
-        let mut jobs =
-            Jobs { tasks: Some(tasks), queue, hands: Arc::new(hands), threads, spawned: 0, running: Arc::default() };
+        let mut jobs = Jobs { tasks, queue, hands: Arc::new(hands), threads, spawned: 0, running: Arc::default() };
         for _ in 0..THREADS_MIN {
             jobs.spawn()?;
         }
@@ -80,8 +79,7 @@ impl Jobs {
     }
 
     fn put(&self, task: Task) -> Result<()> {
-        let tasks = self.tasks.as_ref().ok_or(Error::ShuttingDown)?;
-        tasks.try_send(task).map_err(|e| if e.is_full() { Error::Busy } else { Error::ShuttingDown })
+        self.tasks.try_send(task).map_err(|e| if e.is_full() { Error::Busy } else { Error::ShuttingDown })
     }
 
     fn spawn(&mut self) -> Result<()> {

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Numbers of a dialogue; the defaults are mesh.md's.
+/// Numbers of a dialogue; [`DialogueConfig::new`] has mesh.md's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DialogueConfig {
     /// A ping this often.
@@ -30,6 +30,20 @@ pub struct DialogueConfig {
     pub announced_limit: (u32, u32),
     /// What we say of ourselves in the first ping and in pongs.
     pub announcement: Announcement,
+}
+
+impl DialogueConfig {
+    /// The numbers of mesh.md §3.
+    pub fn new(announcement: Announcement) -> DialogueConfig {
+        DialogueConfig {
+            ping_interval: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(10),
+            unproven_max: Duration::from_secs(40),
+            plain_limit: (100, 50),
+            announced_limit: (4000, 2000),
+            announcement,
+        }
+    }
 }
 
 /// Pongs allow a Go node with longer intervals: 2.5 times the longest seen, at most this.
@@ -198,11 +212,6 @@ impl Dialogue {
         self.heard
     }
 
-    /// When the connection stood.
-    pub fn opened_at(&self) -> Time {
-        self.opened
-    }
-
     /// Messages dropped so far.
     pub fn dropped(&self) -> u64 {
         self.dropped
@@ -216,11 +225,6 @@ impl Dialogue {
     /// Notes a request that is about to be sent here, so that its reply is known.
     pub fn handle_sent(&mut self, now: Time, id: &str, to: &str) {
         self.note_sent(now, id, to.is_empty(), false);
-    }
-
-    /// Whether a reply to `id` is still awaited here.
-    pub fn awaits(&self, id: &str) -> bool {
-        self.sent.contains_key(id)
     }
 
     /// Judges a message that opened. `marks` are the key's; `own` is the wall clock to judge by (the larger of
@@ -552,15 +556,8 @@ mod tests {
         };
         let announcement =
             Announcement { v: 1, caps: Vec::new(), rate: 9, burst: 9, max: 1 << 20, sign: None, bind: None };
-        let config = DialogueConfig {
-            ping_interval: Duration::from_secs(30),
-            pong_timeout: Duration::from_secs(10),
-            unproven_max: Duration::from_secs(40),
-            plain_limit: (100, 50),
-            announced_limit: (4000, 2000),
-            announcement,
-        };
-        let dialogue = Dialogue::new(Arc::new(config), us.id().to_string(), &established, now.mono);
+        let dialogue =
+            Dialogue::new(Arc::new(DialogueConfig::new(announcement)), us.id().to_string(), &established, now.mono);
         Talk { us, peer, dialogue, marks: Marks::default(), rng, now }
     }
 

@@ -45,7 +45,6 @@ const GO_RATE_PER_S: u64 = 45;
 enum Pacer {
     Go(AnyPhase),
     Announced(Bucket),
-    Off,
 }
 
 /// The sender's half of a session.
@@ -79,11 +78,6 @@ impl Outbound {
         self.limits.frame_bytes_max = self.limits.frame_bytes_max.min(message_bytes_max.max(FRAME_BYTES_MIN));
         let tenths = |n: u32| (u64::from(n) * 9 / 10).max(1);
         self.pacer = Pacer::Announced(Bucket::new(now, tenths(burst), tenths(rate_per_s)));
-    }
-
-    /// Sends without pacing: for measurements against a peer whose limiter is off.
-    pub fn disable_pacing(&mut self) {
-        self.pacer = Pacer::Off;
     }
 
     /// Queues a plain message. `Busy` when the queue is full, `Malformed` when it can never fit.
@@ -144,18 +138,12 @@ impl Outbound {
             Pacer::Go(limiter) => Some(limiter.ready_at(now)),
             // A bucket is asked again soon; it is only empty under sustained overload.
             Pacer::Announced(_) => Some(now + std::time::Duration::from_millis(5)),
-            Pacer::Off => Some(now),
         }
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.lanes.iter().all(VecDeque::is_empty)
-    }
-
-    /// Plain bytes waiting.
-    pub fn queued_bytes(&self) -> usize {
-        self.bytes
     }
 
     /// Forgets the bulk lane: the link is closing and only goodbyes are worth sending.
@@ -169,7 +157,6 @@ impl Outbound {
         match &mut self.pacer {
             Pacer::Go(limiter) => limiter.allow(now),
             Pacer::Announced(bucket) => bucket.take(now, 1).is_ok(),
-            Pacer::Off => true,
         }
     }
 }

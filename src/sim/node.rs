@@ -217,14 +217,7 @@ fn mesh(
     now: Now,
 ) -> Mesh {
     let announcement = Announcement { v: 1, rate: 2000, burst: 4000, max: 1 << 20, ..Announcement::default() };
-    let dialogue = DialogueConfig {
-        ping_interval: Duration::from_secs(30),
-        pong_timeout: Duration::from_secs(10),
-        unproven_max: Duration::from_secs(40),
-        plain_limit: (100, 50),
-        announced_limit: (4000, 2000),
-        announcement,
-    };
+    let dialogue = DialogueConfig::new(announcement);
     let config = MeshConfig { dialogue: Arc::new(dialogue), frame_bytes_max: 1 << 20, works, trust_all: false };
     Mesh::new(config, identity.id().to_string(), identity.info().name.clone(), registry.clone(), marks, rng, now)
 }
