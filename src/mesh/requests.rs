@@ -1,9 +1,9 @@
 //! What peers ask of us: the one place where permission is looked at, the way to a job and back, and
 //! the messages that wait until they can no longer be repeated.
 
-use super::Mesh;
 use super::io::{JobId, JobResult, LinkId, Output, Permit};
 use super::worker::{self, Asked, Me};
+use super::{MARKS_EVERY, Mesh};
 use crate::base::{Now, Result};
 use crate::message::{ErrorCode, Message, MessageType};
 use crate::peers::Admission;
@@ -78,6 +78,11 @@ impl Mesh {
                     log::error!(target: "mesh", peer = message.from.as_str(); "a message was dropped, because it could not be recorded: {e}")
                 }
             }
+        }
+        if result.is_err() {
+            // What could not be written is still to be written.
+            self.marks.touch();
+            self.marks_due.get_or_insert(now.mono + MARKS_EVERY);
         }
         if self.saving.is_some_and(|saving| saving <= version) {
             self.saving = None;
