@@ -103,6 +103,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation))]
 
 pub mod base;
+pub mod bundle;
 pub mod formats;
 pub mod identity;
 mod mesh;
@@ -117,7 +118,7 @@ pub mod session;
 #[doc(hidden)]
 pub mod sim;
 
-pub use mesh::LinkInfo;
+pub use mesh::{FeedInfo, LinkInfo};
 pub use node::control;
 pub use node::{Config, Controller, Node, NodeBuilder, Sweep, Transport};
 pub use runtime::files::identity::{IdentityFiles, NodeManager};

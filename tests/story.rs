@@ -15,6 +15,8 @@
 
 #[path = "story/commands.rs"]
 mod commands;
+#[path = "story/deploy.rs"]
+mod deploy;
 #[path = "story/handshake.rs"]
 mod handshake;
 #[path = "story/lifecycle.rs"]

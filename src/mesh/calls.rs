@@ -98,6 +98,15 @@ impl Mesh {
         Ok(Target { address: entry.address.clone(), expect, tls, tls_pin })
     }
 
+    /// Dials a registered peer, unless that is under way.
+    pub(super) fn dial_peer(&mut self, peer: &str) -> Result<()> {
+        if !self.dials.is_dialling(peer) {
+            let target = self.target_of(peer)?;
+            self.dial(target, Some(peer.to_owned()), None);
+        }
+        Ok(())
+    }
+
     fn dial(&mut self, target: Target, peer: Option<String>, waiter: Option<CallId>) {
         let (dial, fresh) = self.dials.start(target.clone(), peer, waiter);
         if fresh {
@@ -155,6 +164,7 @@ impl Mesh {
                 self.answer(waiting.call, Err(why.clone()));
             }
             self.registry.write().record_failure(&peer);
+            self.feeds_unreachable(now, &peer, why);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::base::{Error, Result, Timestamp};
 use crate::identity::{NodeId, PublicKey};
-use crate::message::{Message, Payload};
+use crate::message::{Deploy, DeployOffer, Message, Payload, RawPayload, VersionItem};
 use crate::miners::{LogSlice, MinerStats};
 use crate::peers::Grants;
 use crate::session::{Established, Expect, InboundLimits, Lane};
@@ -62,6 +62,8 @@ pub(crate) enum Input {
     MarksSaved { version: u64, result: Result<()> },
     /// A job ended, or could not be taken.
     JobDone { job: JobId, result: Result<JobResult> },
+    /// The depot did something, or could not.
+    Depot(DepotEvent),
 }
 
 /// What a handle asks for.
@@ -81,6 +83,21 @@ pub(crate) enum Command {
     Links { call: CallId },
     /// Keep this connection up for ever.
     AddUplink { target: Target },
+    /// Have a rig get an object. Answered with [`Answer::Deployed`], or [`Answer::Plain`] when the peer takes no
+    /// chunked deployments.
+    Deploy {
+        call: Option<CallId>,
+        peer: String,
+        object: Arc<FeedObject>,
+        profile: RawPayload,
+        activate: bool,
+        /// Go on when the rig is back, with or without a caller.
+        keep: bool,
+    },
+    /// Forget what a rig is owed; answered with how many.
+    CancelDeploys { call: CallId, peer: String },
+    /// How far every rig is; answered with [`Answer::Deploys`].
+    Deploys { call: CallId },
     /// Who may do what has changed on disk: close the links of keys that lost admission.
     AccessChanged,
     /// How far the wall clock runs behind what this node has seen.
@@ -119,6 +136,8 @@ pub(crate) enum Output {
     Inbound { peer: String, message: Message },
     /// Do slow work. `marks`, when given, must be on disk before the work begins.
     Job { job: JobId, permit: Permit, marks: Option<MarksSnapshot>, work: Work },
+    /// Work for the depot, in order.
+    Depot(DepotTask),
     /// A job is past its deadline: its thread counts as hung.
     JobOverdue { job: JobId },
     /// Save the marks when convenient.
@@ -139,6 +158,116 @@ pub(crate) enum Work {
     Start { miner_type: String, profile_id: Option<String>, config: Option<serde_json::Value> },
     Stop { miner: String },
     Logs { miner: String, lines: usize, since_ms: Option<i64> },
+    /// A bundle in one message, as Go nodes send it.
+    Deploy(Box<Deploy>),
+    Versions { name: Option<String> },
+    Rollback { name: String, slot: Option<u32> },
+}
+
+/// One object owed to one rig.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FeedId(pub(crate) u64);
+
+/// How far a rig is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedInfo {
+    /// The rig's node id.
+    pub peer: String,
+    /// The object's id.
+    pub object: String,
+    /// `waiting`, `connecting`, `offered`, `sending`, `installing` or `away`.
+    pub state: &'static str,
+    /// Bytes the rig has.
+    pub done: u64,
+    /// Bytes of the whole object.
+    pub total: u64,
+}
+
+/// One transfer on the rig's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PullId(pub(crate) u64);
+
+/// An object to hand out, and where its bytes are.
+#[derive(Debug)]
+pub(crate) struct FeedObject {
+    /// Its id, hex.
+    pub(crate) t: String,
+    /// The manifest as it is sent.
+    pub(crate) manifest: Arc<str>,
+    /// Bytes of all its files.
+    pub(crate) size: u64,
+    /// Chunks of it.
+    pub(crate) chunks: u32,
+    pub(crate) source: Arc<dyn ChunkSource>,
+}
+
+/// Where the bytes of an object are read from.
+pub(crate) trait ChunkSource: Send + Sync + std::fmt::Debug {
+    /// One chunk, as the manifest says it is. `file changed` when it no longer is.
+    fn read(&self, index: u32) -> Result<Vec<u8>>;
+
+    /// How the object can be made again after a restart: what the file of what is owed keeps.
+    fn recipe(&self) -> serde_json::Value;
+}
+
+/// An object that a rig is owed.
+#[derive(Clone, Debug)]
+pub(crate) struct Owed {
+    pub(crate) peer: String,
+    pub(crate) object: Arc<FeedObject>,
+    pub(crate) profile: RawPayload,
+    pub(crate) activate: bool,
+}
+
+/// Work for the depot, which does one thing after the other.
+#[derive(Debug)]
+pub(crate) enum DepotTask {
+    /// What lies on disk of an object? The marks, if any, are saved first.
+    Offer { pull: PullId, permit: Permit, marks: Option<MarksSnapshot>, offer: Box<DeployOffer>, size_max: u64 },
+    /// Check a chunk and write it: the payload of its message, not yet decoded.
+    Store { pull: PullId, t: String, index: u32, chunk: RawPayload },
+    /// Everything is there: install it.
+    Install { pull: PullId, permit: Permit, t: String, profile: RawPayload, activate: bool },
+    /// A transfer was given up: its data goes.
+    Forget { t: String },
+    /// A key lost its permission: its data goes.
+    ForgetKey { key: PublicKey },
+    /// Read a chunk for a rig and make its payload.
+    Read { feed: FeedId, h: u32, object: Arc<FeedObject>, index: u32 },
+    /// Write down what rigs are owed.
+    SaveOwed(Vec<Owed>),
+}
+
+/// What the depot did.
+#[derive(Debug)]
+pub(crate) enum DepotEvent {
+    Offered { pull: PullId, result: Result<Offered> },
+    Stored { pull: PullId, index: u32, result: Result<Stored> },
+    Installed { pull: PullId, result: Result<u32> },
+    Read { feed: FeedId, h: u32, index: u32, chunk: Result<RawPayload> },
+    /// Marks that belonged to an offer could not be saved.
+    MarksFailed,
+}
+
+/// What lies on disk of an object that was offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// It is installed; switched to when that was asked.
+    Installed { slot: u32 },
+    /// All of it.
+    Have,
+    /// All but these chunks: first and count.
+    Need { missing: Vec<(u32, u32)>, bytes: u64 },
+    /// It is not taken, for this reason.
+    Refused(String),
+}
+
+/// What became of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    Kept,
+    /// It is not what the manifest says.
+    Wrong,
 }
 
 /// What slow work gave.
@@ -148,6 +277,9 @@ pub(crate) enum JobResult {
     Started { name: String },
     Stopped { name: String },
     Logs(LogSlice),
+    /// A bundle was installed; its name given back.
+    Deployed { name: String },
+    Versions(Vec<VersionItem>),
 }
 
 /// The freshness table at one moment; a higher version replaces a lower one, never the reverse.
@@ -172,6 +304,12 @@ pub(crate) enum Answer {
     Links(Vec<LinkInfo>),
     /// How far the wall clock runs behind, when that is worth a warning.
     ClockBehind(Option<Duration>),
+    /// The rig has the object; `already`: it had it before.
+    Deployed { slot: Option<u32>, already: bool },
+    /// The peer takes no chunked deployments: it is no RigMesh node, or one without them.
+    Plain,
+    /// How far every rig is.
+    Deploys(Vec<FeedInfo>),
 }
 
 /// One link as it stands.
@@ -195,6 +333,8 @@ pub struct LinkInfo {
     pub active: bool,
     /// Whether it announced itself as a RigMesh node.
     pub rigmesh: bool,
+    /// The extensions it announced, such as `chunk1`.
+    pub caps: Vec<String>,
     /// Since when.
     pub since: Timestamp,
     /// By how many milliseconds its clock was ahead of ours at its last pong.

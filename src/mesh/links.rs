@@ -30,8 +30,17 @@ pub(crate) struct Link {
     pub(crate) dialogue: Dialogue,
     pub(crate) limits: Arc<InboundLimits>,
     pub(crate) since: Timestamp,
+    /// The extensions that the peer announced on this link.
+    pub(crate) caps: Vec<String>,
     /// We told it to close; nothing more is sent on it.
     pub(crate) closing: bool,
+}
+
+impl Link {
+    /// Whether the peer announced this extension.
+    pub(crate) fn speaks(&self, cap: &str) -> bool {
+        self.caps.iter().any(|c| c == cap)
+    }
 }
 
 /// All links of the node.
@@ -208,6 +217,7 @@ impl Links {
             proven: link.dialogue.is_proven(),
             active: self.is_active(id),
             rigmesh: link.dialogue.is_rigmesh(),
+            caps: link.caps.clone(),
             since: link.since,
             clock_skew_ms: link.dialogue.clock_skew_ms(),
             dropped: link.dialogue.dropped() + link.limits.dropped(),

@@ -1,6 +1,6 @@
 //! Step 6: the node as one machine, owned by the dispatcher thread. This file only routes; the
 //! parts are [`links`] (who is connected), [`calls`] with [`rpc`] and [`dials`] (what we ask, and the
-//! connections it needs), [`requests`] with [`worker`] (what peers ask of us), [`proof`] (the moment a key
+//! connections it needs), [`requests`] with [`worker`] (what peers ask of us), [`deploy`] (transfers of miners, both sides), [`proof`] (the moment a key
 //! is proven) and [`marks`] (what was accepted before).
 //!
 //! One message through it: the runtime opens a frame and hands in [`Input::Message`]; the link's
@@ -8,6 +8,7 @@
 //! is to be sent comes out as [`Output`].
 
 mod calls;
+mod deploy;
 mod dials;
 mod io;
 mod links;
@@ -17,10 +18,11 @@ mod requests;
 mod rpc;
 mod worker;
 
-pub use io::LinkInfo;
+pub(crate) use deploy::{CHUNK_BYTES, CHUNK1};
+pub use io::{FeedInfo, LinkInfo};
 pub(crate) use io::{
-    Answer, CallId, Command, ConnectTo, DialId, Input, JobId, JobResult, LinkId, MarksSnapshot, Output, Permit, Target,
-    Work,
+    Answer, CallId, ChunkSource, Command, ConnectTo, DepotEvent, DepotTask, DialId, FeedObject, Input, JobId, JobResult,
+    LinkId, MarksSnapshot, Offered, Output, Owed, Permit, PullId, Stored, Target, Work,
 };
 pub(crate) use marks::MarksTable;
 
@@ -28,6 +30,7 @@ use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
 use crate::message::{Announcement, Disconnect, DisconnectCode, ErrorCode, Message, MessageType, Payload};
 use crate::peers::{Admission, PeerRegistry};
 use crate::session::{Dialogue, DialogueConfig, Established, Lane, Opening, Verdict};
+use deploy::{Feeds, Pulls};
 use dials::Dials;
 use links::{Link, Links};
 use parking_lot::RwLock;
@@ -48,6 +51,10 @@ pub(crate) struct MeshConfig {
     /// Commands are accepted from every admitted key, whatever the permissions file says. Only an
     /// embedder can ask for that.
     pub(crate) trust_all: bool,
+    /// Whether offers of deployments are taken.
+    pub(crate) takes_deploys: bool,
+    /// Rigs that are sent data at once.
+    pub(crate) feeding_max: usize,
 }
 
 /// Messages above this size are patient: they go behind the others.
@@ -67,6 +74,9 @@ pub(crate) struct Mesh {
     dials: Dials,
     rpc: Rpc,
     worker: Worker,
+    feeds: Feeds,
+    pulls: Pulls,
+    owed_due: Option<Time>,
     marks: MarksTable,
     marks_due: Option<Time>,
     /// Messages for the embedder that wait until their marks are on disk, with the snapshot that has them.
@@ -98,6 +108,9 @@ impl Mesh {
             dials: Dials::default(),
             rpc: Rpc::default(),
             worker: Worker::default(),
+            feeds: Feeds::default(),
+            pulls: Pulls::default(),
+            owed_due: None,
             marks,
             marks_due: None,
             held: VecDeque::new(),
@@ -119,6 +132,9 @@ impl Mesh {
             self.rpc.poll_timeout(),
             self.worker.poll_timeout(),
             self.dials.poll_timeout(),
+            self.feeds.poll_timeout(self.config.feeding_max).filter(|_| !self.stopping),
+            self.pulls.poll_timeout(),
+            self.owed_due,
             self.marks_due,
             lives,
         ];
@@ -138,7 +154,7 @@ impl Mesh {
                 let Established { identity, key, id, .. } = *established;
                 let (peer, since) = (id.to_string(), now.wall);
                 self.links
-                    .insert(link, Link { key, peer, identity, address, dial, dialogue, limits, since, closing: false });
+                    .insert(link, Link { key, peer, identity, address, dial, dialogue, limits, since, caps: Vec::new(), closing: false });
                 self.drive_link(now, link); // the first ping is due
             }
             Input::Message { link, message } => self.handle_message(now, link, message),
@@ -151,6 +167,7 @@ impl Mesh {
                 }
             }
             Input::JobDone { job, result } => self.handle_job_done(now, job, result),
+            Input::Depot(event) => self.handle_depot(now, event),
         }
     }
 
@@ -197,6 +214,17 @@ impl Mesh {
                 self.dials.add_uplink(now.mono, target);
                 self.drive_dials(now);
             }
+            Command::Deploy { call, peer, object, profile, activate, keep } => {
+                self.deploy(now, call, peer, object, profile, activate, keep);
+            }
+            Command::CancelDeploys { call, peer } => {
+                let count = self.cancel_feeds(now, &peer);
+                self.answer(call, Ok(Answer::Count(count)));
+            }
+            Command::Deploys { call } => {
+                let infos = self.feeds.infos();
+                self.answer(call, Ok(Answer::Deploys(infos)));
+            }
             Command::AccessChanged => self.handle_access_changed(now),
             Command::Clock { call } => {
                 let behind = self.clock_behind(now.wall);
@@ -230,6 +258,8 @@ impl Mesh {
         }
         self.drive_lives(now);
         self.drive_dials(now);
+        self.drive_pulls(now);
+        self.drive_feeds(now);
     }
 
     /// How far the wall clock runs behind what this node has seen, when that is worth a warning.
@@ -249,11 +279,15 @@ impl Mesh {
             self.marks_due.get_or_insert(now.mono + MARKS_EVERY);
         }
         self.links.refresh_timer(id);
+        let known = announced.is_some();
         if let Some(peer) = announced {
             self.handle_announced(id, &peer);
         }
         if proven && !self.handle_proven(now, id) {
             return;
+        }
+        if proven || known {
+            self.feeds_link_up(now, id);
         }
         self.carry_out(now, id, verdict);
     }
@@ -268,6 +302,7 @@ impl Mesh {
                 if let Some(link) = self.links.link(id) {
                     self.note_round_trip(now, &link.peer, round_trip);
                 }
+                self.pulls_round_trip(now, id, round_trip);
             }
             Verdict::Reply { request, message } => self.complete(now, &request, message),
             Verdict::Disconnect { reason, code } => {
@@ -282,6 +317,9 @@ impl Mesh {
     }
 
     fn complete(&mut self, now: Now, request: &str, message: Message) {
+        if self.handle_offer_reply(now, request, &message) {
+            return;
+        }
         let Some(pending) = self.rpc.complete(request) else {
             // Sent by the embedder itself: its answer is the embedder's too.
             let peer = message.from.clone();
@@ -304,7 +342,8 @@ impl Mesh {
     /// The peer is a RigMesh node: pace by its limits, grant it ours, and pin its signing key
     /// (secure-session.md §4).
     fn handle_announced(&mut self, id: LinkId, peer: &Announcement) {
-        let Some(link) = self.links.link(id) else { return };
+        let Some(link) = self.links.link_mut(id) else { return };
+        link.caps.clone_from(&peer.caps);
         let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let message_bytes_max = usize::try_from(peer.max).unwrap_or(usize::MAX);
         self.outputs.push_back(Output::Announced {
@@ -333,6 +372,8 @@ impl Mesh {
     fn handle_link_down(&mut self, now: Now, id: LinkId, why: &Error) {
         let Some((link, alone)) = self.links.remove(id) else { return };
         self.worker.forget_link(id);
+        self.pulls_link_down(id);
+        self.feeds_link_down(now, id, why);
         for pending in self.rpc.take_link(id) {
             let why = if self.stopping { Error::ShuttingDown } else { why.clone() };
             self.answer(pending.call, Err(why));
@@ -358,10 +399,12 @@ impl Mesh {
             self.worker.forget_link(link);
             self.say_goodbye(now, link, "revoked", DisconnectCode::GOING_AWAY, &Refusal::NotAllowed.into());
         }
+        self.pulls_access_changed(now);
     }
 
     fn handle_shutdown(&mut self, now: Now) {
         self.stopping = true;
+        self.feeds_shutdown();
         for call in self.rpc.take_all() {
             self.answer(call, Err(Error::ShuttingDown));
         }

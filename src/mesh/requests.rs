@@ -19,6 +19,9 @@ impl Mesh {
     /// The one place where a request's permission is looked at (and once more when its job starts).
     pub(super) fn handle_request(&mut self, now: Now, id: LinkId, message: Message) {
         let Some(key) = self.links.link(id).map(|link| link.key) else { return };
+        if self.handle_transfer(now, id, &message) {
+            return;
+        }
         let (admission, grants) = {
             let registry = self.registry.read();
             (registry.admission(&key), registry.grants(&key, self.marks.own(now.wall)))
@@ -37,7 +40,10 @@ impl Mesh {
             log::warn!(target: "worker", peer = message.from.as_str(), kind = message.kind.as_str(); "request refused: {why}");
             return self.refuse(now, id, &message, ErrorCode::UNAUTHORIZED, &why);
         }
-        let work = match worker::read(&message) {
+        if message.kind == MessageType::DeployOffer && self.config.works && self.config.takes_deploys {
+            return self.handle_offer(now, id, Permit { key, grant }, message);
+        }
+        let work = match worker::read(&message, self.config.takes_deploys) {
             Asked::Work(work) => work,
             Asked::Refuse(text) => return self.refuse(now, id, &message, ErrorCode::OPERATION_FAILED, &text),
             Asked::Ignore => return self.hold(now, message),

@@ -4,7 +4,9 @@
 use super::io::{JobId, JobResult, LinkId, Work};
 use crate::base::{Error, Now, Refusal, Result, Time, Timestamp};
 use crate::formats::gojson;
-use crate::message::{ErrorCode, ErrorPayload, Logs, Message, MessageType, MinerAck, MinerStatsItem, Payload, Stats};
+use crate::message::{
+    DeployAck, ErrorCode, ErrorPayload, Logs, Message, MessageType, MinerAck, MinerStatsItem, Payload, Stats, Versions,
+};
 use crate::miners::MinerStats;
 use crate::peers::Grants;
 use std::collections::BTreeMap;
@@ -18,6 +20,8 @@ const QUERY_MAX: Duration = Duration::from_secs(9);
 const CHANGE_MAX: Duration = Duration::from_secs(28);
 /// Requests under way, all peers together.
 const JOBS_MAX: usize = 256;
+/// What a rig says that takes no deployments.
+const DEPLOYS_OFF: &str = "deploys are off";
 /// Room left in a frame for the envelope, the container and the seal.
 const ENVELOPE_BYTES: usize = 4096;
 
@@ -48,7 +52,7 @@ pub(crate) enum Asked {
 }
 
 /// Reads a request. Whether the key has the grant is for the caller to check, at one place.
-pub(crate) fn read(message: &Message) -> Asked {
+pub(crate) fn read(message: &Message, takes_deploys: bool) -> Asked {
     let payload = match message.payload() {
         Ok(payload) => payload,
         Err(e) => return Asked::Refuse(e.to_string()),
@@ -71,7 +75,12 @@ pub(crate) fn read(message: &Message) -> Asked {
             let since_ms = Some(logs.since).filter(|since| *since != 0);
             Asked::Work(Work::Logs { miner: logs.miner_name, lines: usize::try_from(lines).unwrap_or(0), since_ms })
         }
-        Payload::Deploy(_) => Asked::Refuse("this version of RigMesh takes no deployments".to_owned()),
+        Payload::Deploy(_) | Payload::DeployOffer(_) | Payload::Rollback(_) if !takes_deploys => {
+            Asked::Refuse(DEPLOYS_OFF.to_owned())
+        }
+        Payload::Deploy(deploy) => Asked::Work(Work::Deploy(Box::new(deploy))),
+        Payload::GetVersions(asked) => Asked::Work(Work::Versions { name: Some(asked.name).filter(|n| !n.is_empty()) }),
+        Payload::Rollback(back) => Asked::Work(Work::Rollback { name: back.name, slot: back.slot }),
         _ => Asked::Ignore,
     }
 }
@@ -80,8 +89,8 @@ pub(crate) fn read(message: &Message) -> Asked {
 pub(crate) fn grant_needed(message: &Message) -> Option<Grants> {
     match message.kind {
         MessageType::StartMiner | MessageType::StopMiner => Some(Grants::OPERATE),
-        MessageType::Deploy => Some(Grants::DEPLOY),
-        MessageType::GetLogs => Some(Grants::OBSERVE),
+        MessageType::Deploy | MessageType::DeployOffer | MessageType::Rollback => Some(Grants::DEPLOY),
+        MessageType::GetLogs | MessageType::GetVersions => Some(Grants::OBSERVE),
         _ => None,
     }
 }
@@ -130,7 +139,7 @@ pub(crate) struct Me<'a> {
 
 /// The reply to a request whose work ended so.
 pub(crate) fn reply_payload(me: &Me<'_>, now: Now, request: &Message, result: Result<JobResult>) -> Payload {
-    let acks = matches!(request.kind, MessageType::StartMiner | MessageType::StopMiner);
+    let acks = matches!(request.kind, MessageType::StartMiner | MessageType::StopMiner | MessageType::Rollback);
     match result {
         Ok(JobResult::Stats(miners)) => Payload::Stats(stats(me, now, &miners)),
         Ok(JobResult::Started { name } | JobResult::Stopped { name }) => {
@@ -144,16 +153,27 @@ pub(crate) fn reply_payload(me: &Me<'_>, now: Now, request: &Message, result: Re
             };
             Payload::Logs(Logs { miner_name: name, lines: Some(lines), has_more: slice.has_more || cut })
         }
-        Err(Error::Rejected(Refusal::Permission(grant))) => {
-            error(ErrorCode::UNAUTHORIZED, &Refusal::Permission(grant).to_string())
+        Ok(JobResult::Deployed { name }) => {
+            Payload::DeployAck(DeployAck { success: true, name, error: String::new() })
         }
+        Ok(JobResult::Versions(versions)) => Payload::Versions(Versions { versions }),
+        Err(e @ Error::Rejected(Refusal::Permission(_))) => failure(&e),
         Err(e) if acks => {
             Payload::MinerAck(MinerAck { success: false, miner_name: String::new(), error: e.to_string() })
         }
-        Err(e @ Error::NotFound(_)) => error(ErrorCode::NOT_FOUND, &e.to_string()),
-        Err(e @ Error::TimedOut(_)) => error(ErrorCode::TIMEOUT, &e.to_string()),
-        Err(e) => error(ErrorCode::OPERATION_FAILED, &e.to_string()),
+        Err(e) => failure(&e),
     }
+}
+
+/// The `error` payload for work that failed.
+pub(crate) fn failure(e: &Error) -> Payload {
+    let code = match e {
+        Error::Rejected(Refusal::Permission(_)) => ErrorCode::UNAUTHORIZED,
+        Error::NotFound(_) => ErrorCode::NOT_FOUND,
+        Error::TimedOut(_) => ErrorCode::TIMEOUT,
+        _ => ErrorCode::OPERATION_FAILED,
+    };
+    error(code, &e.to_string())
 }
 
 /// An `error` payload.

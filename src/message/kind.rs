@@ -48,6 +48,24 @@ pub enum MessageType {
     DeployAck,
     /// A request failed.
     Error,
+    /// Offer of an object, between RigMesh nodes (chunked-deploy.md).
+    DeployOffer,
+    /// Its answer.
+    DeployState,
+    /// The rig asks for chunks.
+    ChunkGet,
+    /// One chunk.
+    Chunk,
+    /// The rig is done with an object.
+    DeployDone,
+    /// Either side gives up.
+    DeployCancel,
+    /// Request for the installed versions, between RigMesh nodes.
+    GetVersions,
+    /// Its answer.
+    Versions,
+    /// Command to go back to another installed version, between RigMesh nodes.
+    Rollback,
     /// Any other text.
     Other(Box<str>),
 }
@@ -90,6 +108,15 @@ impl MessageType {
             MessageType::Deploy => "deploy",
             MessageType::DeployAck => "deploy_ack",
             MessageType::Error => "error",
+            MessageType::DeployOffer => "deploy_offer",
+            MessageType::DeployState => "deploy_state",
+            MessageType::ChunkGet => "chunk_get",
+            MessageType::Chunk => "chunk",
+            MessageType::DeployDone => "deploy_done",
+            MessageType::DeployCancel => "deploy_cancel",
+            MessageType::GetVersions => "get_versions",
+            MessageType::Versions => "versions",
+            MessageType::Rollback => "rollback",
             MessageType::Other(text) => text,
         }
     }
@@ -113,6 +140,15 @@ impl From<&str> for MessageType {
             "deploy" => MessageType::Deploy,
             "deploy_ack" => MessageType::DeployAck,
             "error" => MessageType::Error,
+            "deploy_offer" => MessageType::DeployOffer,
+            "deploy_state" => MessageType::DeployState,
+            "chunk_get" => MessageType::ChunkGet,
+            "chunk" => MessageType::Chunk,
+            "deploy_done" => MessageType::DeployDone,
+            "deploy_cancel" => MessageType::DeployCancel,
+            "get_versions" => MessageType::GetVersions,
+            "versions" => MessageType::Versions,
+            "rollback" => MessageType::Rollback,
             other => MessageType::Other(other.into()),
         }
     }

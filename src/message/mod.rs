@@ -1,9 +1,10 @@
 //! Step 3: the messages of mesh protocol 1.0 (mesh.md §2).
 //!
 //! A [`Message`] is the envelope with its payload still as text; [`Payload`] is the typed content of
-//! all fifteen types. Bytes out are exactly the Go node's; reading is stricter than Go where mesh.md §2
+//! all fifteen types, and of those that only RigMesh nodes exchange (chunked-deploy.md). Bytes out are exactly the Go node's; reading is stricter than Go where mesh.md §2
 //! says so (exact key names, no duplicates, no lone surrogates, bounded depth).
 
+mod deploy;
 mod envelope;
 mod kind;
 mod payload;
@@ -11,6 +12,11 @@ mod raw;
 mod response;
 mod stats;
 
+pub(crate) use deploy::WANT_MAX;
+pub use deploy::{
+    Chunk, ChunkGet, DeployCancel, DeployDone, DeployOffer, DeployState, GetVersions, OfferState, Rollback, VersionItem,
+    Versions,
+};
 pub use envelope::Message;
 pub use kind::{
     DisconnectCode, ErrorCode, MessageType, PROTOCOL_VERSION, SUPPORTED_PROTOCOL_VERSIONS,

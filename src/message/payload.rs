@@ -1,7 +1,10 @@
-//! The typed payloads of all fifteen message types, with the wire's key names and rules of omission
+//! The typed payloads of the fifteen message types of 1.0, with the wire's key names and rules of omission
 //! (mesh.md §2). What is missing or null is read as the empty value; unknown keys are ignored, known
 //! keys may come once.
 
+use super::deploy::{
+    Chunk, ChunkGet, DeployCancel, DeployDone, DeployOffer, DeployState, GetVersions, Rollback, Versions,
+};
 use super::{MessageType, RawPayload, Stats};
 use crate::base::{Error, Result, base64_decode_strict, base64_encode};
 use crate::formats::reading::{go_bytes, go_bytes_or_empty, null_is_default, object_only};
@@ -42,7 +45,25 @@ pub enum Payload {
     DeployAck(DeployAck),
     /// A request failed.
     Error(ErrorPayload),
-    /// A type that 1.0 does not have.
+    /// Offer of an object.
+    DeployOffer(DeployOffer),
+    /// Answer to an offer.
+    DeployState(DeployState),
+    /// The rig asks for chunks.
+    ChunkGet(ChunkGet),
+    /// One chunk.
+    Chunk(Chunk),
+    /// The rig is done with an object.
+    DeployDone(DeployDone),
+    /// Either side gives up.
+    DeployCancel(DeployCancel),
+    /// Request for the installed versions.
+    GetVersions(GetVersions),
+    /// The installed versions.
+    Versions(Versions),
+    /// Go back to another installed version.
+    Rollback(Rollback),
+    /// A type that we do not know.
     Other {
         /// Its type.
         kind: MessageType,
@@ -70,6 +91,15 @@ impl Payload {
             Payload::Deploy(_) => MessageType::Deploy,
             Payload::DeployAck(_) => MessageType::DeployAck,
             Payload::Error(_) => MessageType::Error,
+            Payload::DeployOffer(_) => MessageType::DeployOffer,
+            Payload::DeployState(_) => MessageType::DeployState,
+            Payload::ChunkGet(_) => MessageType::ChunkGet,
+            Payload::Chunk(_) => MessageType::Chunk,
+            Payload::DeployDone(_) => MessageType::DeployDone,
+            Payload::DeployCancel(_) => MessageType::DeployCancel,
+            Payload::GetVersions(_) => MessageType::GetVersions,
+            Payload::Versions(_) => MessageType::Versions,
+            Payload::Rollback(_) => MessageType::Rollback,
             Payload::Other { kind, .. } => kind.clone(),
         }
     }
@@ -92,6 +122,15 @@ impl Payload {
             Payload::Deploy(p) => RawPayload::from_value(p),
             Payload::DeployAck(p) => RawPayload::from_value(p),
             Payload::Error(p) => RawPayload::from_value(p),
+            Payload::DeployOffer(p) => RawPayload::from_value(p),
+            Payload::DeployState(p) => RawPayload::from_value(p),
+            Payload::ChunkGet(p) => RawPayload::from_value(p),
+            Payload::Chunk(p) => RawPayload::from_value(p),
+            Payload::DeployDone(p) => RawPayload::from_value(p),
+            Payload::DeployCancel(p) => RawPayload::from_value(p),
+            Payload::GetVersions(p) => RawPayload::from_value(p),
+            Payload::Versions(p) => RawPayload::from_value(p),
+            Payload::Rollback(p) => RawPayload::from_value(p),
             Payload::Other { raw, .. } => Ok(raw.clone()),
         };
         // Writing fails only for maps with keys that are not texts; none of these types has any.
@@ -119,6 +158,15 @@ impl Payload {
             MessageType::Deploy => Payload::Deploy(raw.parse()?),
             MessageType::DeployAck => Payload::DeployAck(raw.parse()?),
             MessageType::Error => Payload::Error(raw.parse()?),
+            MessageType::DeployOffer => Payload::DeployOffer(raw.parse()?),
+            MessageType::DeployState => Payload::DeployState(raw.parse()?),
+            MessageType::ChunkGet => Payload::ChunkGet(raw.parse()?),
+            MessageType::Chunk => Payload::Chunk(raw.parse()?),
+            MessageType::DeployDone => Payload::DeployDone(raw.parse()?),
+            MessageType::DeployCancel => Payload::DeployCancel(raw.parse()?),
+            MessageType::GetVersions => Payload::GetVersions(raw.parse()?),
+            MessageType::Versions => Payload::Versions(raw.parse()?),
+            MessageType::Rollback => Payload::Rollback(raw.parse()?),
             MessageType::Other(_) => Payload::Other { kind: kind.clone(), raw: raw.clone() },
         })
     }
@@ -444,7 +492,7 @@ fn is_zero(n: &i64) -> bool {
     *n == 0
 }
 
-fn base64<S: Serializer>(bytes: &[u8], s: S) -> std::result::Result<S::Ok, S::Error> {
+pub(super) fn base64<S: Serializer>(bytes: &[u8], s: S) -> std::result::Result<S::Ok, S::Error> {
     s.serialize_str(&base64_encode(bytes))
 }
 

@@ -39,6 +39,11 @@ impl RawPayload {
         if text == "null" { RawPayload::NULL } else { RawPayload(Some(compact(text))) }
     }
 
+    /// From text that we wrote ourselves, without white space between tokens.
+    pub(crate) fn from_compact(text: String) -> RawPayload {
+        RawPayload(Some(text.into()))
+    }
+
     /// The text, `null` when there is none.
     pub fn as_str(&self) -> &str {
         self.0.as_deref().unwrap_or("null")

@@ -3,7 +3,7 @@
 use super::{Config, Node, Shared};
 use crate::base::{Error, Result};
 use crate::identity::{Identity, Role};
-use crate::mesh::{Mesh, MeshConfig};
+use crate::mesh::{CHUNK1, Mesh, MeshConfig};
 use crate::message::{Announcement, Message};
 use crate::miners::{MinerManager, ProfileManager};
 use crate::peers::PeerAuthMode;
@@ -199,6 +199,8 @@ impl NodeBuilder {
             frame_bytes_max: config.message_bytes_max,
             works: self.miners.is_some(),
             trust_all: self.trust_all,
+            takes_deploys: config.deploys,
+            feeding_max: config.feeding_max,
         };
         let info = identity.info();
         let mesh = Mesh::new(
@@ -301,7 +303,7 @@ fn dialogue_config(config: &Config, identity: &Identity) -> DialogueConfig {
         announced_limit: (config.burst, config.rate_per_s),
         announcement: Announcement {
             v: 1,
-            caps: Vec::new(),
+            caps: if config.deploys { vec![CHUNK1.to_owned()] } else { Vec::new() },
             rate: config.rate_per_s.into(),
             burst: config.burst.into(),
             max: config.message_bytes_max as u64,

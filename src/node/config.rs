@@ -58,6 +58,18 @@ pub struct Config {
     pub drain_ms: u64,
     /// Park at once when there is nothing to do, instead of yielding for a few microseconds first.
     pub low_power: bool,
+    /// Whether keys with the grant `deploy` may install miners here.
+    pub deploys: bool,
+    /// Bytes that deployments under way may take on disk.
+    pub incoming_bytes_max: u64,
+    /// Days that an unfinished deployment is kept for.
+    pub incoming_keep_days: u32,
+    /// Bytes that installed versions may take on disk; the current one and the one before always stay.
+    pub slots_bytes_max: u64,
+    /// Versions kept of each miner.
+    pub versions_kept: u32,
+    /// Rigs that are sent a deployment's data at once.
+    pub feeding_max: usize,
     /// The program of each external miner type, such as `{"xmrig": "/usr/bin/xmrig"}`. Never set by a peer.
     pub miners: std::collections::BTreeMap<String, serde_json::Value>,
 }
@@ -89,6 +101,12 @@ impl Default for Config {
             log_lines_max: 1000,
             drain_ms: 3000,
             low_power: false,
+            deploys: true,
+            incoming_bytes_max: 2 << 30,
+            incoming_keep_days: 7,
+            slots_bytes_max: 2 << 30,
+            versions_kept: 3,
+            feeding_max: 16,
             miners: std::collections::BTreeMap::new(),
         }
     }
@@ -127,6 +145,9 @@ impl Config {
             ("queue_messages_max", self.queue_messages_max as u64),
             ("peers_max", self.peers_max as u64),
             ("log_lines_max", self.log_lines_max as u64),
+            ("incoming_keep_days", self.incoming_keep_days.into()),
+            ("versions_kept", self.versions_kept.into()),
+            ("feeding_max", self.feeding_max as u64),
         ];
         if let Some((key, _)) = at_least_one.iter().find(|(_, n)| *n == 0) {
             return wrong(key, "must be at least 1");

@@ -252,6 +252,7 @@ impl Dispatcher {
                         log::warn!(target: "mesh", "the message handler is full or gone: a message was dropped");
                     }
                 }
+                Output::Depot(_) => {}
                 Output::JobOverdue { job } => self.jobs.overdue(job),
                 Output::SaveMarks(snapshot) => {
                     let version = snapshot.version;

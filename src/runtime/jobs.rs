@@ -135,6 +135,9 @@ impl Hands {
                 miners.stop_miner(&miner)?;
                 Ok(JobResult::Stopped { name: miner })
             }
+            Work::Deploy(_) | Work::Versions { .. } | Work::Rollback { .. } => {
+                Err(Error::Failed("XXX".to_owned()))
+            }
             Work::Logs { miner, lines, since_ms } => {
                 Ok(JobResult::Logs(miners.miner(&miner)?.console_history(lines, since_ms)))
             }

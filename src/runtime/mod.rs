@@ -9,6 +9,7 @@ pub mod hidden;
 pub(crate) mod jobs;
 pub(crate) mod log_sink;
 pub(crate) mod net;
+pub(crate) mod outgoing;
 pub(crate) mod process;
 pub(crate) mod queues;
 pub(crate) mod threads;

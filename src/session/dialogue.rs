@@ -268,12 +268,17 @@ impl Dialogue {
         if now.mono < self.ping_due() {
             return Ok(None);
         }
+        Ok(Some(self.ping(now, rng)))
+    }
+
+    /// A ping to send now, whether one is due or not: its answer is a [`Verdict::Pong`].
+    pub fn ping(&mut self, now: Now, rng: &mut Rng) -> Message {
         let rigmesh = self.pinged.is_none().then(|| self.config.announcement.clone());
         let payload = Payload::Ping(Ping { sent_at: now.wall.unix_millis(), rigmesh });
         let message = Message::new(now, rng, &self.local_id, &self.peer_id, &payload);
         self.note_sent(now.mono, &message.id, false, true);
         self.pinged = Some(now.mono);
-        Ok(Some(message))
+        message
     }
 
     /// When [`Dialogue::handle_timeout`] must be called next.
@@ -367,6 +372,11 @@ impl Dialogue {
         opening: &mut Opening,
     ) {
         let class = class(&message.kind);
+        // Data is asked for: whoever did not ask drops it, and who asked limits it by asking.
+        if class == Class::Data {
+            opening.verdict = Verdict::Request(message);
+            return;
+        }
         // Replies to our own requests are counted by the request, not by the limit.
         if let (Class::Reply, Some(request)) = (class, message.reply_to.clone()) {
             self.judge_reply(now, message, awaited, request, opening);
@@ -394,7 +404,7 @@ impl Dialogue {
                 Ok(Payload::Disconnect(bye)) => Verdict::Disconnect { reason: bye.reason, code: bye.code },
                 _ => Verdict::Disconnect { reason: String::new(), code: 0 },
             },
-            (_, Class::Query) => Verdict::Request(message),
+            (_, Class::Query | Class::Notice | Class::Data) => Verdict::Request(message),
             (_, Class::Command) => {
                 // The message that proved the connection has just been checked and marked.
                 let fresh = match (opening.marked, message.id.is_empty()) {
@@ -497,22 +507,33 @@ enum Class {
     Command,
     /// Answers something we sent.
     Reply,
+    /// Belongs to a transfer under way, which knows it by a number drawn at random: no freshness needed.
+    Notice,
+    /// What a transfer asked for.
+    Data,
     /// Neither asks nor answers.
     Silent,
 }
 
 fn class(kind: &MessageType) -> Class {
     match kind {
-        MessageType::Ping | MessageType::GetStats | MessageType::GetLogs => Class::Query,
+        MessageType::Ping | MessageType::GetStats | MessageType::GetLogs | MessageType::GetVersions => Class::Query,
+        MessageType::ChunkGet | MessageType::DeployDone | MessageType::DeployCancel => Class::Notice,
+        MessageType::Chunk => Class::Data,
         MessageType::Pong
         | MessageType::Stats
         | MessageType::MinerAck
         | MessageType::Logs
         | MessageType::DeployAck
+        | MessageType::DeployState
+        | MessageType::Versions
         | MessageType::Error => Class::Reply,
-        MessageType::StartMiner | MessageType::StopMiner | MessageType::Deploy | MessageType::Other(_) => {
-            Class::Command
-        }
+        MessageType::StartMiner
+        | MessageType::StopMiner
+        | MessageType::Deploy
+        | MessageType::DeployOffer
+        | MessageType::Rollback
+        | MessageType::Other(_) => Class::Command,
         MessageType::Handshake | MessageType::HandshakeAck | MessageType::Disconnect => Class::Silent,
     }
 }

@@ -1,4 +1,4 @@
-//! The sender's half: two bounded lanes of plain messages, a pacer, and the seal. Owned by the
+//! The sender's half: three bounded lanes of plain messages, a pacer, and the seal. Owned by the
 //! connection, behind its lock: whoever sends seals, in the order of the wire.
 //!
 //! Towards a peer that is not known to be RigMesh the pacer runs the Go node's own limiter with
@@ -17,14 +17,17 @@ pub enum Lane {
     Control,
     /// What is large and patient: logs.
     Bulk,
+    /// Chunks of a deployment, which the peer asked for: they go when nothing else waits, and no pacer holds
+    /// them back.
+    Data,
 }
 
 /// Bounds of one connection's outgoing queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboundLimits {
-    /// Plain messages waiting, both lanes together.
+    /// Plain messages waiting, all lanes together.
     pub messages_max: usize,
-    /// Plain bytes waiting, both lanes together.
+    /// Plain bytes waiting, all lanes together.
     pub bytes_max: usize,
     /// A sealed message larger than this would be refused by the peer, so it is refused here.
     pub frame_bytes_max: usize,
@@ -53,7 +56,7 @@ pub struct Outbound {
     key: LinkKey,
     rng: Rng,
     pacer: Pacer,
-    lanes: [VecDeque<Vec<u8>>; 2],
+    lanes: [VecDeque<Vec<u8>>; 3],
     bytes: usize,
     limits: OutboundLimits,
 }
@@ -69,7 +72,7 @@ impl Outbound {
     /// For a link sealed with `key`; `rng` gives the nonces and belongs to this link alone.
     pub fn new(key: LinkKey, rng: Rng, limits: OutboundLimits, now: Time) -> Outbound {
         let pacer = Pacer::Go(AnyPhase::new(now, GO_BURST, GO_RATE_PER_S));
-        Outbound { key, rng, pacer, lanes: [VecDeque::new(), VecDeque::new()], bytes: 0, limits }
+        Outbound { key, rng, pacer, lanes: Default::default(), bytes: 0, limits }
     }
 
     /// The peer announced its own limits (it is a RigMesh node): pace by nine tenths of them from now on, and send
@@ -93,10 +96,11 @@ impl Outbound {
             return Err(Error::Busy);
         }
         self.bytes += body.len();
-        let [control, bulk] = &mut self.lanes;
+        let [control, bulk, data] = &mut self.lanes;
         match lane {
             Lane::Control => control.push_back(body),
             Lane::Bulk => bulk.push_back(body),
+            Lane::Data => data.push_back(body),
         }
         Ok(())
     }
@@ -104,11 +108,7 @@ impl Outbound {
     /// Seals the next message that may go now and appends the container to `out`. `Ok(false)`: nothing to
     /// send, or the pacer says wait. An `Err` is about that one message, which is gone.
     pub fn poll_frame(&mut self, now: Time, timestamp_s: i64, out: &mut Vec<u8>) -> Result<bool> {
-        if self.is_empty() || !self.may_send(now) {
-            return Ok(false);
-        }
-        let [control, bulk] = &mut self.lanes;
-        let Some(body) = control.pop_front().or_else(|| bulk.pop_front()) else { return Ok(false) };
+        let Some(body) = self.next_body(now) else { return Ok(false) };
         for lane in &mut self.lanes {
             if lane.is_empty() && lane.capacity() > 16 {
                 *lane = VecDeque::new(); // an idle link keeps no queue
@@ -129,6 +129,20 @@ impl Outbound {
         Ok(true)
     }
 
+    /// Data goes only when the other lanes are empty: while the pacer holds those back, it waits too.
+    fn next_body(&mut self, now: Time) -> Option<Vec<u8>> {
+        let [control, bulk, _] = &self.lanes;
+        if !control.is_empty() || !bulk.is_empty() {
+            if !self.may_send(now) {
+                return None;
+            }
+            let [control, bulk, _] = &mut self.lanes;
+            return control.pop_front().or_else(|| bulk.pop_front());
+        }
+        let [_, _, data] = &mut self.lanes;
+        data.pop_front()
+    }
+
     /// When to call [`Outbound::poll_frame`] again because the pacer held something back.
     pub fn poll_timeout(&self, now: Time) -> Option<Time> {
         if self.is_empty() {
@@ -146,11 +160,13 @@ impl Outbound {
         self.lanes.iter().all(VecDeque::is_empty)
     }
 
-    /// Forgets the bulk lane: the link is closing and only goodbyes are worth sending.
+    /// Forgets all lanes but the first: the link is closing and only goodbyes are worth sending.
     pub fn handle_close(&mut self) {
-        let [_, bulk] = &mut self.lanes;
-        self.bytes -= bulk.iter().map(Vec::len).sum::<usize>();
-        bulk.clear();
+        let [_, bulk, data] = &mut self.lanes;
+        for lane in [bulk, data] {
+            self.bytes -= lane.iter().map(Vec::len).sum::<usize>();
+            lane.clear();
+        }
     }
 
     fn may_send(&mut self, now: Time) -> bool {

@@ -5,9 +5,11 @@
 //! A [`World`] is spoken to by the names of its inhabitants. [`stranger`] adds peers of other
 //! makes: whatever a test wants to say on a wire, and the manners of the Go node.
 
+mod depot;
 mod node;
 pub mod stranger;
 
+pub use depot::{Depot, Object};
 pub use node::{Rig, Setup};
 use node::{SimNode, wall};
 pub use stranger::Manners;
@@ -15,8 +17,8 @@ use stranger::Stranger;
 
 use crate::base::{Error, Result, Rng, Time};
 use crate::identity::{NodeId, PublicKey};
-use crate::mesh::{Answer, CallId, Command, ConnectTo, DialId, Input, LinkInfo, Target};
-use crate::message::{Message, Payload};
+use crate::mesh::{Answer, CallId, Command, ConnectTo, DialId, FeedInfo, Input, LinkInfo, Target};
+use crate::message::{Message, Payload, RawPayload};
 use crate::peers::{Grants, Peer, PeerRegistry};
 use crate::session::Expect;
 use std::collections::{BTreeMap, BTreeSet};
@@ -229,6 +231,60 @@ impl World {
     /// Whether a call is over already.
     pub fn is_over(&self, call: u64) -> bool {
         self.answers.contains_key(&call)
+    }
+
+    /// Random bytes to deploy.
+    pub fn object(&mut self, size: usize) -> Object {
+        Object::random(size, &mut self.rng)
+    }
+
+    /// Begins to deploy an object without letting time pass. `keep`: it goes on when the caller was told that the
+    /// rig is away.
+    pub fn begin_deploy(&mut self, from: &str, to: &str, object: &Object, keep: bool) -> u64 {
+        let (peer, object) = (self.id(to).to_string(), object.feed.clone());
+        self.command(from, |call| Command::Deploy {
+            call: Some(call),
+            peer,
+            object,
+            profile: RawPayload::NULL,
+            activate: true,
+            keep,
+        })
+    }
+
+    /// Runs until a deployment is over: the number it is installed as, and whether the rig had it before. `None`:
+    /// the peer takes no chunked deployments.
+    pub fn deployed(&mut self, call: u64) -> Result<Option<(Option<u32>, bool)>> {
+        match self.finish(call)? {
+            Answer::Deployed { slot, already } => Ok(Some((slot, already))),
+            Answer::Plain => Ok(None),
+            other => Err(Error::Failed(format!("unexpected {other:?}"))),
+        }
+    }
+
+    /// A node forgets what a rig is owed; how many deployments that were.
+    pub fn cancel_deploys(&mut self, from: &str, to: &str) -> usize {
+        let peer = self.id(to).to_string();
+        let call = self.command(from, |call| Command::CancelDeploys { call, peer });
+        match self.finish(call) {
+            Ok(Answer::Count(count)) => count,
+            _ => 0,
+        }
+    }
+
+    /// How far a node's deployments are.
+    pub fn deploys(&mut self, name: &str) -> Vec<FeedInfo> {
+        let call = self.command(name, |call| Command::Deploys { call });
+        match self.finish(call) {
+            Ok(Answer::Deploys(infos)) => infos,
+            _ => Vec::new(),
+        }
+    }
+
+    /// `at` changes the grants of `who`, and its mesh is told.
+    pub fn grant(&mut self, at: &str, who: &str, grants: Grants) {
+        self.allow(at, who, grants);
+        self.command(at, |_| Command::AccessChanged);
     }
 
     /// Sends a payload to every connected peer; how many.

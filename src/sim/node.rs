@@ -1,10 +1,12 @@
 //! A node of the simulated world: identity, registry, mesh, and per connection the session's halves.
 
+use super::depot::Depot;
 use super::{Actor, ConnId, Event, Wire, World};
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
 use crate::identity::{Identity, Role};
 use crate::mesh::{
-    Answer, DialId, Input, JobId, JobResult, LinkId, MarksSnapshot, MarksTable, Mesh, MeshConfig, Output, Permit, Work,
+    Answer, CHUNK1, DepotTask, DialId, Input, JobId, JobResult, LinkId, MarksSnapshot, MarksTable, Mesh, MeshConfig,
+    Output, Permit, Work,
 };
 use crate::message::{Announcement, Message};
 use crate::miners::{LogSlice, MinerState, MinerStats};
@@ -56,7 +58,7 @@ impl Setup {
 }
 
 /// The scripted miners of a node.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Rig {
     /// Every start that was carried out.
     pub started: Vec<String>,
@@ -66,6 +68,8 @@ pub struct Rig {
     pub hung: bool,
     /// The disk is full: freshness cannot be saved.
     pub disk_full: bool,
+    /// Objects that came and were installed.
+    pub depot: Depot,
 }
 
 /// One side of a connection.
@@ -190,6 +194,9 @@ impl SimNode {
                 self.rig.started.push(miner_type.clone());
                 Ok(JobResult::Started { name: format!("{miner_type}-{}", self.rig.started.len()) })
             }
+            Work::Deploy(deploy) => Ok(JobResult::Deployed { name: deploy.name }),
+            Work::Versions { .. } => Ok(JobResult::Versions(Vec::new())),
+            Work::Rollback { name, .. } => Err(Error::NotFound(format!("no versions of {name}"))),
             Work::Stop { miner } => {
                 self.rig.stopped.push(miner.clone());
                 Ok(JobResult::Stopped { name: miner })
@@ -198,6 +205,31 @@ impl SimNode {
                 lines: (0..lines.min(3)).map(|i| format!("{miner} line {i}")).collect(),
                 has_more: false,
             })),
+        }
+    }
+
+    /// What the runtime's depot does, at once and in memory.
+    fn depot(&mut self, now: Time, task: DepotTask) {
+        let now = wall(now, self.skew_s);
+        let permit = match &task {
+            DepotTask::Offer { permit, .. } | DepotTask::Install { permit, .. } => Some(permit),
+            _ => None,
+        };
+        let permitted = permit.map_or(Ok(()), |p| match p.grant {
+            Some(grant) => self.registry.read().grants(&p.key, now.wall).require(grant),
+            None => Ok(()),
+        });
+        let mut saved = None;
+        let mut save = |marks: MarksSnapshot| {
+            saved = Some(marks);
+            Ok(())
+        };
+        let event = self.rig.depot.work(task, permitted, &mut save);
+        if let Some(marks) = saved {
+            self.save(marks);
+        }
+        if let Some(event) = event {
+            self.mesh.handle_input(now, Input::Depot(event));
         }
     }
 
@@ -216,9 +248,17 @@ fn mesh(
     rng: Rng,
     now: Now,
 ) -> Mesh {
-    let announcement = Announcement { v: 1, rate: 2000, burst: 4000, max: 1 << 20, ..Announcement::default() };
+    let caps = vec![CHUNK1.to_owned()];
+    let announcement = Announcement { v: 1, caps, rate: 2000, burst: 4000, max: 1 << 20, ..Announcement::default() };
     let dialogue = DialogueConfig::new(announcement);
-    let config = MeshConfig { dialogue: Arc::new(dialogue), frame_bytes_max: 1 << 20, works, trust_all: false };
+    let config = MeshConfig {
+        dialogue: Arc::new(dialogue),
+        frame_bytes_max: 1 << 20,
+        works,
+        trust_all: false,
+        takes_deploys: true,
+        feeding_max: 16,
+    };
     Mesh::new(config, identity.id().to_string(), identity.info().name.clone(), registry.clone(), marks, rng, now)
 }
 
@@ -268,6 +308,7 @@ impl World {
                     node.save(snapshot);
                     node.mesh.handle_input(wall(now, node.skew_s), saved);
                 }
+                Output::Depot(task) => node.depot(now, task),
                 Output::JobOverdue { .. } | Output::Proven { .. } => {}
             }
         }
