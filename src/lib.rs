@@ -103,6 +103,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation))]
 
 pub mod base;
+pub mod bundle;
 pub mod formats;
 pub mod identity;
 mod mesh;
