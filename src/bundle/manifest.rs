@@ -478,18 +478,19 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_manifest_fits_its_bound() {
+    fn the_largest_object_fits_a_manifest_unless_its_paths_are_very_long() {
         let mut manifest = plain();
-        let files = (0..256).map(|i| {
-            json!({"path": format!("{}/{i:064}", ["a".repeat(64), "b".repeat(64), "c".repeat(64)].join("/")),
-            "size": OBJECT_BYTES_MAX / 256, "exec": true, "sha256": HASH})
-        });
-        manifest["files"] = files.collect();
-        manifest["main"] = manifest["files"][0]["path"].clone();
         manifest["size"] = json!(OBJECT_BYTES_MAX);
         manifest["chunks"] = json!(base64_encode(&vec![7; 16_384 * 32]));
-        assert!(manifest.to_string().len() < MANIFEST_BYTES_MAX, "{}", manifest.to_string().len());
-        assert_eq!(parse(&manifest).unwrap().chunk_count(), 16_384);
+        let mut with_folder = |folder: &str| {
+            let file = |i| json!({"path": format!("{folder}{i:064}"), "size": OBJECT_BYTES_MAX / 256, "exec": true, "sha256": HASH});
+            manifest["files"] = (0..256).map(file).collect();
+            manifest["main"] = json!(format!("{folder}{:064}", 0));
+            parse(&manifest)
+        };
+        assert_eq!(with_folder("bin/lib/").unwrap().chunk_count(), 16_384);
+        let long = format!("{0}/{0}/{0}/", "a".repeat(64));
+        assert_eq!(with_folder(&long).unwrap_err().to_string(), "bad manifest: text");
     }
 
     #[test]
