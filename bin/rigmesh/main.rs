@@ -6,6 +6,7 @@
 mod args;
 mod completions;
 mod demo;
+mod deploy;
 mod exit;
 mod init;
 mod output;
@@ -71,6 +72,9 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
         "stop",
         "logs",
         "profiles",
+        "deploy",
+        "versions",
+        "rollback",
         "demo",
         "completions",
         "version",
@@ -96,6 +100,9 @@ fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> 
         Command::Stop(args) => remote::stop(globals, out, args),
         Command::Logs(args) => remote::logs(globals, out, args),
         Command::Profiles(args) => remote::profiles(globals, out, args.command),
+        Command::Deploy(args) => deploy::deploy(globals, out, args),
+        Command::Versions(args) => deploy::versions(globals, out, args),
+        Command::Rollback(args) => deploy::rollback(globals, out, args),
     }
 }
 

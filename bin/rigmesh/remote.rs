@@ -19,13 +19,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who carries requests out.
-enum Backend {
+pub(crate) enum Backend {
     Daemon(ControlClient),
     Own(Box<Node>),
 }
 
 impl Backend {
-    fn open(globals: &Globals, request: &Request) -> Result<Backend, Exit> {
+    pub(crate) fn open(globals: &Globals, request: &Request) -> Result<Backend, Exit> {
         let paths = settings::paths(globals)?;
         settings::identity(&paths)?;
         let lock = match ControlClient::open_or_lock(&paths, PATIENCE).map_err(|e| Exit::at_start(&e))? {
@@ -47,7 +47,7 @@ impl Backend {
         Ok(Backend::Own(Box::new(node.map_err(|e| Exit::at_start(&e))?)))
     }
 
-    fn execute(&mut self, request: &Request, each: &mut dyn FnMut(Value)) -> Result<Summary, Failure> {
+    pub(crate) fn execute(&mut self, request: &Request, each: &mut dyn FnMut(Value)) -> Result<Summary, Failure> {
         match self {
             Backend::Daemon(client) => client.execute(request, each),
             Backend::Own(node) => node.execute(request.clone(), each).map_err(Failure::from),
@@ -55,7 +55,7 @@ impl Backend {
     }
 
     /// Ends what was begun. An error after the results are out is told, and changes nothing.
-    fn close(self, out: &Out) {
+    pub(crate) fn close(self, out: &Out) {
         if let Backend::Own(node) = self
             && let Err(e) = node.shutdown()
         {
@@ -65,13 +65,13 @@ impl Backend {
 }
 
 /// All rows of one request, with the end of it.
-struct Answer {
+pub(crate) struct Answer {
     rows: Vec<Value>,
     summary: Summary,
 }
 
 /// Runs one request; with `--json` the rows are written as they come.
-fn ask(globals: &Globals, out: &Out, request: &Request) -> Result<Answer, Exit> {
+pub(crate) fn ask(globals: &Globals, out: &Out, request: &Request) -> Result<Answer, Exit> {
     let mut backend = Backend::open(globals, request)?;
     let answer = ask_over(&mut backend, out, request);
     backend.close(out);
@@ -102,7 +102,7 @@ impl Answer {
     }
 
     /// Shows each good row as text, then finishes.
-    fn show(&self, out: &Out, line: impl Fn(&Value) -> String) -> Result<(), Exit> {
+    pub(crate) fn show(&self, out: &Out, line: impl Fn(&Value) -> String) -> Result<(), Exit> {
         if !out.json() {
             for row in self.rows.iter().filter(|row| table::failure(row).is_none()) {
                 out.text(&line(row))?;
@@ -112,13 +112,13 @@ impl Answer {
     }
 }
 
-fn label(row: &Value) -> &str {
+pub(crate) fn label(row: &Value) -> &str {
     let rig = table::text(row, "rig");
     if rig.is_empty() { table::text(row, "id") } else { rig }
 }
 
 /// The rigs named, or all; one of the two must be said.
-fn rigs(named: Vec<String>, all: bool) -> Result<Rigs, Exit> {
+pub(crate) fn rigs(named: Vec<String>, all: bool) -> Result<Rigs, Exit> {
     match (named.is_empty(), all) {
         (true, false) => Err(Exit::usage("name a rig, or use --all; `rigmesh peers list` shows them")),
         (false, true) => Err(Exit::usage("name rigs or use --all, not both")),
@@ -300,7 +300,7 @@ pub(crate) fn profiles(globals: &Globals, out: &Out, command: ProfilesCommand) -
 }
 
 /// A whole small file, or standard input.
-fn read_file(path: &Path) -> Result<Vec<u8>, Exit> {
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, Exit> {
     let wrong = |e: &std::io::Error| Exit::new(exit::CONFIG, format!("cannot read {}: {e}", path.display()));
     let mut bytes = Vec::new();
     // One byte more than is allowed shows that it is too much.

@@ -31,7 +31,7 @@ pub(crate) fn serve(globals: &Globals, out: &Out, args: &Serve) -> Result<(), Ex
     let signals = SignalThread::start()?;
     let works = identity.info().role.is_worker();
     let profiles = Arc::new(FileProfileManager::new(&paths.data));
-    let mut builder = Node::builder().paths(paths.clone()).folder_lock(lock).profiles(profiles.clone());
+    let mut builder = Node::builder().paths(paths.clone()).folder_lock(lock).profiles(profiles.clone()).resident();
     let mut miners = None;
     if works {
         let settings = settings::miners(&paths, &config)?;

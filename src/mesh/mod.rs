@@ -18,7 +18,7 @@ mod requests;
 mod rpc;
 mod worker;
 
-pub(crate) use deploy::{CHUNK_BYTES, CHUNK1};
+pub(crate) use deploy::{CHUNK_BYTES, CHUNK1, SLOTS1};
 pub use io::{FeedInfo, LinkInfo};
 pub(crate) use io::{
     Answer, CallId, ChunkSource, Command, ConnectTo, DepotEvent, DepotTask, DialId, FeedObject, Input, JobId, JobResult,

@@ -3,7 +3,7 @@
 use super::{Config, Node, Shared};
 use crate::base::{Error, Result};
 use crate::identity::{Identity, Role};
-use crate::mesh::{CHUNK1, Mesh, MeshConfig};
+use crate::mesh::{CHUNK1, Mesh, MeshConfig, SLOTS1};
 use crate::message::{Announcement, Message};
 use crate::miners::{MinerManager, ProfileManager};
 use crate::peers::PeerAuthMode;
@@ -14,11 +14,14 @@ use crate::runtime::files::lock::FolderLock;
 use crate::runtime::files::marks::MarksFile;
 use crate::runtime::files::paths::Paths;
 use crate::runtime::files::registry::SharedRegistry;
-use crate::runtime::jobs::{Hands, Jobs};
+use crate::runtime::deploy::{DepotHands, DepotThread};
+use crate::runtime::install::Installer;
+use crate::runtime::jobs::{Hands, Jobs, SaveMarks};
 use crate::runtime::net::gate::{Gate, GateLimits};
 use crate::runtime::net::listen::Listener;
 use crate::runtime::net::open::{NetSettings, Opener};
 use crate::runtime::net::tls::{self, TlsTrust};
+use crate::runtime::outgoing::OwedFile;
 use crate::runtime::queues::queues;
 use crate::runtime::threads::Threads;
 use crate::session::{Challenges, DialogueConfig, OutboundLimits};
@@ -46,6 +49,7 @@ pub struct NodeBuilder {
     miners: Option<Arc<dyn MinerManager>>,
     profiles: Option<Arc<dyn ProfileManager>>,
     handler: Option<Sender<(String, Message)>>,
+    resident: bool,
 }
 
 impl NodeBuilder {
@@ -144,6 +148,14 @@ impl NodeBuilder {
         self
     }
 
+    /// This node lives on after its commands, as a daemon does: deployments to rigs that are away go on when they
+    /// are back, and those that an earlier run left unfinished are taken up again.
+    #[must_use]
+    pub fn resident(mut self) -> Self {
+        self.resident = true;
+        self
+    }
+
     /// Starts the node: takes the folder, loads or makes the identity, loads registry and marks, listens.
     ///
     /// # Errors
@@ -195,7 +207,7 @@ impl NodeBuilder {
             stopping: AtomicBool::new(false),
         });
         let mesh_config = MeshConfig {
-            dialogue: Arc::new(dialogue_config(&config, &identity)),
+            dialogue: Arc::new(dialogue_config(&config, &identity, self.miners.is_some())),
             frame_bytes_max: config.message_bytes_max,
             works: self.miners.is_some(),
             trust_all: self.trust_all,
@@ -212,19 +224,32 @@ impl NodeBuilder {
             rng,
             clock.now(),
         );
+        let save_marks: SaveMarks = Arc::new(move |snapshot| marks_file.save(snapshot));
+        let installer = self.miners.clone().map(|miners| installer(&config, &paths, &identity, miners, self.profiles.clone()));
+        let installer = installer.transpose()?;
         let hands = Hands {
             miners: self.miners.clone(),
             profiles: self.profiles.clone(),
             registry: registry.inner().clone(),
-            save_marks: Arc::new(move |snapshot| marks_file.save(snapshot)),
-            inbox,
+            save_marks: save_marks.clone(),
+            inbox: inbox.clone(),
+            installer: installer.clone(),
         };
         let jobs = Jobs::start_threads(hands, threads.clone())?;
+        let depot_hands = DepotHands {
+            registry: registry.inner().clone(),
+            save_marks,
+            inbox,
+            owed: OwedFile::new(paths.deploys()),
+            installer: installer.clone(),
+        };
+        let depot = DepotThread::new(depot_hands, threads.clone());
         let dispatcher = Dispatcher {
             mesh,
             queues,
             opener: opener.clone(),
             jobs,
+            depot,
             clock,
             handler: self.handler,
             spin: !config.low_power,
@@ -251,6 +276,8 @@ impl NodeBuilder {
             miners: self.miners,
             profiles: self.profiles,
             paths: Some(paths),
+            installer,
+            resident: self.resident,
             next_call: AtomicU64::new(1),
         });
         // From here on a failure drops the node, which stops what was started.
@@ -269,8 +296,29 @@ impl NodeBuilder {
         if let Some(listener) = &node.listener {
             listener.start(opener, &threads)?;
         }
+        if node.shared.resident {
+            node.take_up_deploys()?;
+        }
         Ok(node)
     }
+}
+
+/// What deployments are installed by.
+fn installer(
+    config: &Config,
+    paths: &Paths,
+    identity: &Arc<Identity>,
+    miners: Arc<dyn MinerManager>,
+    profiles: Option<Arc<dyn ProfileManager>>,
+) -> Result<Arc<Installer>> {
+    let limits = DepotLimits {
+        incoming_bytes_max: config.incoming_bytes_max,
+        keep: Duration::from_secs(u64::from(config.incoming_keep_days) * 86_400),
+        slots_bytes_max: config.slots_bytes_max,
+        versions_kept: config.versions_kept,
+        ..DepotLimits::default()
+    };
+    TODO
 }
 
 fn net_settings(config: &Config) -> Result<NetSettings> {
@@ -294,7 +342,9 @@ fn net_settings(config: &Config) -> Result<NetSettings> {
     })
 }
 
-fn dialogue_config(config: &Config, identity: &Identity) -> DialogueConfig {
+fn dialogue_config(config: &Config, identity: &Identity, works: bool) -> DialogueConfig {
+    let chunks = (works && config.deploys).then(|| CHUNK1.to_owned());
+    let slots = works.then(|| SLOTS1.to_owned());
     DialogueConfig {
         ping_interval: Duration::from_secs(config.ping_interval_s),
         pong_timeout: Duration::from_secs(config.pong_timeout_s),
@@ -303,7 +353,7 @@ fn dialogue_config(config: &Config, identity: &Identity) -> DialogueConfig {
         announced_limit: (config.burst, config.rate_per_s),
         announcement: Announcement {
             v: 1,
-            caps: if config.deploys { vec![CHUNK1.to_owned()] } else { Vec::new() },
+            caps: chunks.into_iter().chain(slots).collect(),
             rate: config.rate_per_s.into(),
             burst: config.burst.into(),
             max: config.message_bytes_max as u64,

@@ -172,12 +172,12 @@ impl Controller {
         parse_response(Some(&message), expected)
     }
 
-    fn ack(&self, rig: &str, payload: Payload) -> Result<String> {
+    pub(super) fn ack(&self, rig: &str, payload: Payload) -> Result<String> {
         let ack: MinerAck = self.call(rig, payload, CHANGE, &MessageType::MinerAck)?;
         accepted(ack)
     }
 
-    fn sweep_ack(&self, rigs: &[String], payload: &Payload) -> Sweep<String> {
+    pub(super) fn sweep_ack(&self, rigs: &[String], payload: &Payload) -> Sweep<String> {
         let acks: Sweep<MinerAck> = self.sweep(rigs, payload, CHANGE, &MessageType::MinerAck);
         acks.into_iter().map(|(rig, ack)| (rig, ack.and_then(accepted))).collect()
     }
@@ -198,6 +198,16 @@ impl Controller {
 
     /// All calls are under way at once; each has the whole deadline.
     pub(super) fn fan_out(&self, rigs: &[String], payload: &Payload, deadline: Duration) -> Sweep<(Message, Duration)> {
+        self.fan_out_each(rigs, deadline, &|_| Ok(payload.clone()))
+    }
+
+    /// The same with a payload for each rig.
+    pub(super) fn fan_out_each(
+        &self,
+        rigs: &[String],
+        deadline: Duration,
+        payload: &dyn Fn(&str) -> Result<Payload>,
+    ) -> Sweep<(Message, Duration)> {
         let (reply, answers) = bounded(rigs.len().max(1));
         let mut calls: BTreeMap<CallId, usize> = BTreeMap::new();
         let mut results: Vec<Option<Result<(Message, Duration)>>> = rigs.iter().map(|_| None).collect();
@@ -214,6 +224,13 @@ impl Controller {
         let end = Instant::now() + deadline;
         let mut failed = Vec::new();
         for (i, rig) in rigs.iter().enumerate() {
+            let payload = match payload(rig) {
+                Ok(payload) => payload,
+                Err(e) => {
+                    failed.push((i, e));
+                    continue;
+                }
+            };
             loop {
                 let command =
                     |call| Command::Call { call, peer: rig.clone(), payload: payload.clone(), timeout: deadline };

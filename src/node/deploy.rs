@@ -1,23 +1,25 @@
 //! Deployments: what to install, and the commands that bring it to rigs.
 
 use super::controller::{Controller, Sweep};
-use super::{CONNECT_MAX, unexpected};
+use super::{Node, Transport, unexpected};
 use crate::base::{Error, Result};
 use crate::bundle;
-use crate::identity::PublicKey;
-use crate::mesh::{Answer, CallId, Command, ConnectTo, FeedInfo, FeedObject};
+use crate::mesh::{Answer, CallId, Command, ConnectTo, FeedInfo, FeedObject, SLOTS1};
 use crate::message::{
-    Deploy, DeployAck, DeployKind, GetVersions, MessageType, Payload, RawPayload, Rollback, VersionItem, Versions,
+    Deploy, DeployAck, GetVersions, Message, MessageType, MinerAck, Payload, RawPayload, Rollback, VersionItem, Versions,
     parse_response,
 };
 use crate::miners::Profile;
 use crate::runtime::clock::system_rng;
-use crate::runtime::outgoing::{Recipe, RecipeFile, object};
+use crate::runtime::outgoing::{OwedEntry, OwedFile, Recipe, RecipeFile, object};
+use crate::runtime::threads::STACK_HANDSHAKE;
 use crossbeam_channel::{RecvTimeoutError, bounded};
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// How long a rig has to answer a query.
 const QUERY: Duration = Duration::from_secs(10);
@@ -29,7 +31,8 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 const COMMAND_BYTES: usize = 1024;
 
 /// One file of a miner to deploy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeployFile {
     /// Where it lies here.
     pub file: PathBuf,
@@ -121,6 +124,51 @@ pub struct Deployed {
     pub slot: Option<u32>,
     /// The rig had it installed before; nothing was sent.
     pub already: bool,
+}
+
+impl Node {
+    /// What an earlier run left unfinished goes on. The files are hashed on a thread of their own.
+    pub(super) fn take_up_deploys(&self) -> Result<()> {
+        let Some(paths) = &self.shared.paths else { return Ok(()) };
+        let entries = match OwedFile::new(paths.deploys()).load() {
+            Ok(entries) if entries.is_empty() => return Ok(()),
+            Ok(entries) => entries,
+            Err(e) => {
+                log::error!(target: "deploy", "what rigs are owed cannot be read: {e}");
+                return Ok(());
+            }
+        };
+        let control = self.shared.control.clone();
+        self.threads.spawn("deploys", STACK_HANDSHAKE, move || {
+            let mut made: BTreeMap<String, Arc<FeedObject>> = BTreeMap::new();
+            for entry in entries {
+                let OwedEntry { peer, object: t, recipe, profile, activate } = entry;
+                let object = match made.get(&t) {
+                    Some(object) => object.clone(),
+                    None => match object(recipe) {
+                        Ok(object) if object.t == t => made.entry(t).or_insert(Arc::new(object)).clone(),
+                        Ok(_) => {
+                            log::warn!(target: "deploy", peer = peer.as_str(), object = t.as_str(); "forgotten: file changed");
+                            continue;
+                        }
+                        Err(e) => {
+                            log::warn!(target: "deploy", peer = peer.as_str(), object = t.as_str(); "forgotten: {e}");
+                            continue;
+                        }
+                    },
+                };
+                loop {
+                    let (peer, object, profile) = (peer.clone(), object.clone(), profile.clone());
+                    let command = Command::Deploy { call: None, peer, object, profile, activate, keep: true };
+                    match control.send(command, None, COMMAND_BYTES) {
+                        Err(Error::Busy) => std::thread::yield_now(),
+                        Err(_) => return,
+                        Ok(()) => break,
+                    }
+                }
+            }
+        })
+    }
 }
 
 impl Controller {
@@ -221,22 +269,37 @@ impl Controller {
     /// # Errors
     /// As [`Controller::stats`]; [`Error::Failed`] with the rig's words.
     pub fn deploy_profile(&self, rig: &str, profile: &Profile) -> Result<()> {
-        let key = self.key_of(rig)?;
-        let json = serde_json::to_vec(profile).map_err(|e| Error::malformed("profile", e.to_string()))?;
-        let password = self.shared.identity.secret().shared_secret(&key)?.smsg_password();
-        let sealed = bundle::create_profile_bundle(&json, &profile.id, &password, &mut system_rng()?)?;
-        self.deploy_bundle(rig, sealed)
+        only(self.sweep_deploy_profile(&[rig.to_owned()], profile))
+    }
+
+    /// Stores a profile on many rigs at once.
+    pub fn sweep_deploy_profile(&self, rigs: &[String], profile: &Profile) -> Sweep<()> {
+        let payload = |rig: &str| {
+            let json = serde_json::to_vec(profile).map_err(|e| Error::malformed("profile", e.to_string()))?;
+            let password = self.password_for(rig)?;
+            let sealed = bundle::create_profile_bundle(&json, &profile.id, &password, &mut system_rng()?)?;
+            Ok(deploy_payload(sealed))
+        };
+        let answers = self.fan_out_each(rigs, CHANGE, &payload);
+        answers.into_iter().map(|(rig, answer)| (rig, answer.and_then(|(message, _)| deployed(&message)))).collect()
+    }
+
+    /// What bundles for a rig are sealed with: the secret that both share.
+    fn password_for(&self, rig: &str) -> Result<Zeroizing<String>> {
+        let known = self.shared.registry.peer(rig).and_then(|peer| peer.key());
+        let key = match known {
+            Some(key) => key,
+            None => self.link(rig)?.key,
+        };
+        Ok(self.shared.identity.secret().shared_secret(&key)?.smsg_password())
     }
 
     /// The versions of a miner that are installed on a rig, or of all its miners; newest first.
     ///
     /// # Errors
-    /// As [`Controller::stats`]; [`Error::Config`] when the peer is no RigMesh node.
+    /// As [`Controller::stats`]; [`Error::Config`] when the peer has no versions, being no RigMesh worker.
     pub fn versions(&self, rig: &str, name: Option<&str>) -> Result<Vec<VersionItem>> {
-        self.must_be_rigmesh(rig)?;
-        let asked = GetVersions { name: name.unwrap_or_default().to_owned() };
-        let (message, _) = self.exchange(rig, Payload::GetVersions(asked), QUERY)?;
-        parse_response::<Versions>(Some(&message), &MessageType::Versions).map(|v| v.versions)
+        only(self.sweep_versions(&[rig.to_owned()], name))
     }
 
     /// Goes back to another installed version of a miner: the one before, when none is named. Miners that run it are
@@ -245,35 +308,53 @@ impl Controller {
     /// # Errors
     /// As [`Controller::versions`]; [`Error::Failed`] with the rig's words.
     pub fn rollback(&self, rig: &str, name: &str, slot: Option<u32>) -> Result<String> {
-        self.must_be_rigmesh(rig)?;
-        self.ack(rig, Payload::Rollback(Rollback { name: name.to_owned(), slot }))
+        only(self.sweep_rollback(&[rig.to_owned()], name, slot))
     }
 
-    fn key_of(&self, rig: &str) -> Result<PublicKey> {
-        Ok(self.link(rig)?.key)
+    /// The same of many rigs at once.
+    pub fn sweep_versions(&self, rigs: &[String], name: Option<&str>) -> Sweep<Vec<VersionItem>> {
+        let asked = GetVersions { name: name.unwrap_or_default().to_owned() };
+        let known = self.capable(rigs);
+        let payload = |rig: &str| known.check(rig).map(|()| Payload::GetVersions(asked.clone()));
+        let answers = self.fan_out_each(rigs, QUERY, &payload);
+        let read = |(message, _): (Message, Duration)| {
+            parse_response::<Versions>(Some(&message), &MessageType::Versions).map(|v| v.versions)
+        };
+        answers.into_iter().map(|(rig, answer)| (rig, answer.and_then(read))).collect()
+    }
+
+    /// Goes back on many rigs at once.
+    pub fn sweep_rollback(&self, rigs: &[String], name: &str, slot: Option<u32>) -> Sweep<String> {
+        let back = Rollback { name: name.to_owned(), slot };
+        let known = self.capable(rigs);
+        let payload = |rig: &str| known.check(rig).map(|()| Payload::Rollback(back.clone()));
+        let answers = self.fan_out_each(rigs, CHANGE, &payload);
+        let read = |(message, _): (Message, Duration)| {
+            let ack: MinerAck = parse_response(Some(&message), &MessageType::MinerAck)?;
+            if ack.success { Ok(ack.miner_name) } else { Err(Error::Failed(ack.error)) }
+        };
+        answers.into_iter().map(|(rig, answer)| (rig, answer.and_then(read))).collect()
     }
 
     fn link(&self, rig: &str) -> Result<crate::mesh::LinkInfo> {
         self.shared.connect(ConnectTo::Peer(rig.to_owned()))
     }
 
-    /// Whether a peer announced itself takes a round trip more than its proof.
-    fn must_be_rigmesh(&self, rig: &str) -> Result<()> {
-        if !self.link(rig)?.rigmesh {
-            self.ping(rig)?;
-            if !self.link(rig)?.rigmesh {
-                return Err(Error::Config(format!("{rig} is no RigMesh node: it has no versions")));
-            }
-        }
-        Ok(())
+    /// Who may be asked for versions: a Go node would not answer. One ping each first, because a peer announces
+    /// itself in the pong that proves it.
+    fn capable(&self, rigs: &[String]) -> Capable {
+        let pings = self.sweep_ping(rigs, QUERY).into_iter().filter_map(|(rig, pong)| Some((rig, pong.err()?)));
+        let transport = Transport { shared: self.shared.clone() };
+        let links = transport.connections().unwrap_or_default();
+        let able = links.into_iter().filter(|l| l.active && l.caps.iter().any(|c| c == SLOTS1));
+        Capable { failed: pings.collect(), able: able.map(|l| l.peer.to_string()).collect() }
     }
 
     /// To a peer without chunked deployments: one message, or an error before anything is sent.
     fn deploy_plain(&self, rig: &str, deployment: &Deployment) -> Result<Deployed> {
         let max = self.shared.config.message_bytes_max;
         bundle::check_plain_deploy(deployment.size(), max)?;
-        let key = self.key_of(rig)?;
-        let password = self.shared.identity.secret().shared_secret(&key)?.smsg_password();
+        let password = self.password_for(rig)?;
         let mut files = Vec::new();
         for file in &deployment.files {
             let data = std::fs::read(&file.file)
@@ -284,14 +365,38 @@ impl Controller {
         let profile = profile.map_err(|e| Error::malformed("profile", e.to_string()))?;
         let sealed =
             bundle::create_miner_bundle(&files, profile.as_deref(), &deployment.name, &password, &mut system_rng()?)?;
-        self.deploy_bundle(rig, sealed)?;
+        let (message, _) = self.exchange(rig, deploy_payload(sealed), CHANGE)?;
+        deployed(&message)?;
         Ok(Deployed::default())
     }
+}
 
-    fn deploy_bundle(&self, rig: &str, bundle: bundle::Bundle) -> Result<()> {
-        let payload = Deploy { kind: bundle.kind, data: Some(bundle.data), checksum: bundle.checksum, name: bundle.name };
-        let (message, _) = self.exchange(rig, Payload::Deploy(payload), CHANGE)?;
-        let ack: DeployAck = parse_response(Some(&message), &MessageType::DeployAck)?;
-        if ack.success { Ok(()) } else { Err(Error::Failed(ack.error)) }
+/// Which rigs announced that they have versions, and why others could not be asked.
+struct Capable {
+    failed: BTreeMap<String, Error>,
+    able: BTreeSet<String>,
+}
+
+impl Capable {
+    fn check(&self, rig: &str) -> Result<()> {
+        match (self.failed.get(rig), self.able.contains(rig)) {
+            (Some(why), _) => Err(why.clone()),
+            (None, true) => Ok(()),
+            (None, false) => Err(Error::Config(format!("{rig} is no RigMesh worker: it has no versions"))),
+        }
     }
+}
+
+fn only<T>(mut swept: Sweep<T>) -> Result<T> {
+    swept.pop().map_or(Err(Error::ShuttingDown), |(_, result)| result)
+}
+
+fn deploy_payload(bundle: bundle::Bundle) -> Payload {
+    let bundle::Bundle { kind, name, data, checksum } = bundle;
+    Payload::Deploy(Deploy { kind, data: Some(data), checksum, name })
+}
+
+fn deployed(message: &Message) -> Result<()> {
+    let ack: DeployAck = parse_response(Some(message), &MessageType::DeployAck)?;
+    if ack.success { Ok(()) } else { Err(Error::Failed(ack.error)) }
 }

@@ -5,12 +5,14 @@ mod builder;
 mod config;
 pub mod control;
 mod controller;
+pub(crate) mod deploy;
 mod transport;
 pub(crate) mod uplink;
 
 pub use builder::NodeBuilder;
 pub use config::Config;
 pub use controller::{Controller, Sweep};
+pub use deploy::{DeployFile, Deployed, Deployment};
 pub use transport::Transport;
 
 use crate::base::{Error, Result};
@@ -20,6 +22,7 @@ use crate::miners::{MinerManager, ProfileManager};
 use crate::runtime::clock::Clock;
 use crate::runtime::control::ControlServer;
 use crate::runtime::dispatcher::Drained;
+use crate::runtime::install::Installer;
 use crate::runtime::files::lock::FolderLock;
 use crate::runtime::files::paths::Paths;
 use crate::runtime::files::registry::SharedRegistry;
@@ -52,6 +55,10 @@ pub(crate) struct Shared {
     pub(crate) miners: Option<Arc<dyn MinerManager>>,
     pub(crate) profiles: Option<Arc<dyn ProfileManager>>,
     pub(crate) paths: Option<Paths>,
+    /// What deployments are installed by; a node without miners has none.
+    pub(crate) installer: Option<Arc<Installer>>,
+    /// The node lives on after its commands: what rigs are owed goes on by itself.
+    pub(crate) resident: bool,
     next_call: AtomicU64,
 }
 
@@ -193,6 +200,10 @@ impl Drop for Node {
 }
 
 impl Shared {
+    pub(crate) fn installer(&self) -> Result<&Arc<Installer>> {
+        self.installer.as_ref().ok_or_else(|| Error::Failed("this node runs no miners".to_owned()))
+    }
+
     /// Sends a command and waits for its answer. `timeout` is the deadline the command itself carries.
     pub(crate) fn ask(
         &self,

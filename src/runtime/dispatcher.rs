@@ -3,6 +3,7 @@
 //! the turn. A turn is bounded by bytes, so that filling one peer's queue never stalls the others.
 
 use super::clock::Clock;
+use super::deploy::DepotThread;
 use super::jobs::Jobs;
 use super::net::conn::Conn;
 use super::net::open::Opener;
@@ -30,6 +31,7 @@ pub(crate) struct Dispatcher {
     pub(crate) queues: Queues,
     pub(crate) opener: Arc<Opener>,
     pub(crate) jobs: Jobs,
+    pub(crate) depot: DepotThread,
     pub(crate) clock: Clock,
     /// Where messages go that the node itself has no use for.
     pub(crate) handler: Option<Sender<(String, Message)>>,
@@ -252,7 +254,11 @@ impl Dispatcher {
                         log::warn!(target: "mesh", "the message handler is full or gone: a message was dropped");
                     }
                 }
-                Output::Depot(_) => {}
+                Output::Depot(task) => {
+                    if let Some(event) = self.depot.put(task) {
+                        self.mesh.handle_input(self.clock.now(), Input::Depot(event));
+                    }
+                }
                 Output::JobOverdue { job } => self.jobs.overdue(job),
                 Output::SaveMarks(snapshot) => {
                     let version = snapshot.version;

@@ -1,6 +1,7 @@
 //! `jobs/<n>`: slow work off the dispatcher: starting and stopping miners, reading their state,
 //! saving marks. Two threads; a hung one is replaced, up to eight.
 
+use super::install::Installer;
 use super::queues::{Event, InboxSender};
 use super::threads::{STACK, Threads};
 use crate::base::{Error, Result};
@@ -27,6 +28,7 @@ pub(crate) struct Hands {
     pub(crate) registry: Arc<RwLock<PeerRegistry>>,
     pub(crate) save_marks: SaveMarks,
     pub(crate) inbox: InboxSender,
+    pub(crate) installer: Option<Arc<Installer>>,
 }
 
 enum Task {
@@ -135,13 +137,17 @@ impl Hands {
                 miners.stop_miner(&miner)?;
                 Ok(JobResult::Stopped { name: miner })
             }
-            Work::Deploy(_) | Work::Versions { .. } | Work::Rollback { .. } => {
-                Err(Error::Failed("XXX".to_owned()))
-            }
+            Work::Deploy(deploy) => Ok(JobResult::Deployed { name: self.installer()?.deploy(&permit.key, *deploy)? }),
+            Work::Versions { name } => Ok(JobResult::Versions(self.installer()?.versions(name.as_deref()))),
+            Work::Rollback { name, slot } => Ok(JobResult::Started { name: self.installer()?.roll_back(&name, slot)? }),
             Work::Logs { miner, lines, since_ms } => {
                 Ok(JobResult::Logs(miners.miner(&miner)?.console_history(lines, since_ms)))
             }
         }
+    }
+
+    fn installer(&self) -> Result<&Arc<Installer>> {
+        self.installer.as_ref().ok_or_else(|| Error::Failed("this node runs no miners".to_owned()))
     }
 
     fn profile(&self, id: &str) -> Result<crate::miners::Profile> {

@@ -2,10 +2,13 @@
 
 pub(crate) mod clock;
 pub(crate) mod control;
+pub(crate) mod deploy;
+pub(crate) mod depot;
 pub(crate) mod dispatcher;
 pub(crate) mod files;
 pub(crate) mod hasher;
 pub mod hidden;
+pub(crate) mod install;
 pub(crate) mod jobs;
 pub(crate) mod log_sink;
 pub(crate) mod net;

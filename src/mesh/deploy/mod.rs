@@ -29,6 +29,8 @@ use std::time::Duration;
 
 /// The capability that a node announces when it speaks this.
 pub(crate) const CHUNK1: &str = "chunk1";
+/// The capability of a worker whose miners have versions: `get_versions` and `rollback`.
+pub(crate) const SLOTS1: &str = "slots1";
 /// Transfers that a rig takes at once.
 const PULLS_MAX: usize = 2;
 /// Deployments a controller may owe, all rigs together.

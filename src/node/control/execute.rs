@@ -1,5 +1,6 @@
 //! Carries requests out by calling the public handles.
 
+use super::deploy::Order;
 use super::rows::{About, LinkView, about, clock_ahead_ms, outcome_row, own_status, peer_status, result_row, row};
 use super::select::{Rig, SELF, select};
 use super::{Failure, Request, Rigs, Summary};
@@ -26,7 +27,7 @@ const LOCAL: Duration = Duration::from_secs(10);
 const STATUS_MAX_MS: u64 = 60_000;
 
 /// What a request gives back, row by row.
-type Each<'a> = &'a mut dyn FnMut(Value);
+pub(super) type Each<'a> = &'a mut dyn FnMut(Value);
 
 impl Node {
     /// Carries a command out: gives one JSON object per result, and says how many failed. What
@@ -86,6 +87,13 @@ pub(crate) fn execute(shared: &Arc<Shared>, request: Request, each: Each<'_>) ->
             each(row(&profile.redacted()));
             Ok(one())
         }
+        Request::Deploy { rigs, miner, profile, activate, dry_run } => {
+            me.deploy(&rigs, Order { miner, profile, activate, dry_run }, each)
+        }
+        Request::Deploys {} => me.deploys(each),
+        Request::DeployCancel { rigs } => me.deploy_cancel(&rigs, each),
+        Request::Versions { rigs, miner } => me.versions(&rigs, miner.as_deref(), each),
+        Request::Rollback { rigs, miner, slot } => me.rollback(&rigs, &miner, slot, each),
         Request::ProfileRemove { id } => {
             me.profile_manager()?.remove_profile(&id)?;
             each(json!({ "id": id }));
@@ -98,15 +106,15 @@ fn one() -> Summary {
     Summary { asked: 1, failed: 0 }
 }
 
-struct Executor<'a> {
-    shared: &'a Arc<Shared>,
-    controller: Controller,
+pub(super) struct Executor<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) controller: Controller,
 }
 
 /// The rigs of a command: whether this node is one, and the ids of the others.
-struct Asked {
-    own: bool,
-    peers: Vec<String>,
+pub(super) struct Asked {
+    pub(super) own: bool,
+    pub(super) peers: Vec<String>,
 }
 
 impl Executor<'_> {
@@ -293,7 +301,7 @@ impl Executor<'_> {
 
     // --- rigs ---
 
-    fn asked(&self, rigs: &Rigs) -> Result<Asked> {
+    pub(super) fn asked(&self, rigs: &Rigs) -> Result<Asked> {
         let found = select(self.shared, rigs)?;
         let own = found.contains(&Rig::Own);
         let peer = |rig| match rig {
@@ -303,11 +311,11 @@ impl Executor<'_> {
         Ok(Asked { own, peers: found.into_iter().filter_map(peer).collect() })
     }
 
-    fn about(&self, peer: &str) -> About {
+    pub(super) fn about(&self, peer: &str) -> About {
         about(self.shared, &Rig::Peer(peer.to_owned()))
     }
 
-    fn own(&self) -> About {
+    pub(super) fn own(&self) -> About {
         about(self.shared, &Rig::Own)
     }
 
@@ -507,7 +515,7 @@ impl Executor<'_> {
 
     // --- profiles ---
 
-    fn profile_manager(&self) -> Result<&Arc<dyn ProfileManager>> {
+    pub(super) fn profile_manager(&self) -> Result<&Arc<dyn ProfileManager>> {
         self.shared.profiles.as_ref().ok_or_else(|| Error::Failed("this node stores no profiles".to_owned()))
     }
 
@@ -523,17 +531,26 @@ impl Executor<'_> {
 }
 
 /// Rows given so far.
-struct Tally<'a> {
+pub(super) struct Tally<'a> {
     each: Each<'a>,
     summary: Summary,
 }
 
 impl<'a> Tally<'a> {
-    fn new(each: Each<'a>) -> Tally<'a> {
+    pub(super) fn new(each: Each<'a>) -> Tally<'a> {
         Tally { each, summary: Summary::default() }
     }
 
-    fn add(&mut self, about: &About, outcome: Result<Value>) {
+    /// A row that is no result.
+    pub(super) fn row(&mut self, row: Value) {
+        (self.each)(row);
+    }
+
+    pub(super) fn summary(self) -> Summary {
+        self.summary
+    }
+
+    pub(super) fn add(&mut self, about: &About, outcome: Result<Value>) {
         let (row, failed) = outcome_row(about, outcome);
         self.summary.asked += 1;
         self.summary.failed += usize::from(failed);

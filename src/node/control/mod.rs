@@ -4,6 +4,7 @@
 //! [`crate::Node::execute`] calls nothing but the public handles, so a command does the same whether the
 //! daemon carries it out or a node that lives for this one command.
 
+mod deploy;
 mod execute;
 mod rows;
 mod select;
@@ -15,6 +16,7 @@ pub use socket::{ControlClient, Owner};
 use crate::base::{Error, Refusal, Result};
 use crate::message::ErrorCode;
 use crate::miners::Profile;
+use crate::node::deploy::DeployFile;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -152,11 +154,72 @@ pub enum Request {
         /// It.
         profile: Profile,
     },
+    /// Brings a miner, a profile or both to rigs.
+    Deploy {
+        /// Which.
+        rigs: Rigs,
+        /// The miner.
+        #[serde(default)]
+        miner: Option<DeployMiner>,
+        /// The profile.
+        #[serde(default)]
+        profile: Option<Profile>,
+        /// Whether the new version becomes the current one.
+        #[serde(default = "yes")]
+        activate: bool,
+        /// Only say what would be done.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// Deployments that are not done.
+    Deploys {},
+    /// Forgets what rigs are still owed.
+    DeployCancel {
+        /// Which.
+        rigs: Rigs,
+    },
+    /// The versions of miners installed on each rig.
+    Versions {
+        /// Which.
+        rigs: Rigs,
+        /// Of this miner only.
+        #[serde(default)]
+        miner: Option<String>,
+    },
+    /// Goes back to another installed version of a miner.
+    Rollback {
+        /// Which.
+        rigs: Rigs,
+        /// The miner.
+        miner: String,
+        /// The version's number; the one before when absent.
+        #[serde(default)]
+        slot: Option<u32>,
+    },
     /// Removes a profile of this node.
     ProfileRemove {
         /// Its id.
         id: String,
     },
+}
+
+/// A miner to deploy, as files of the machine that carries the command out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeployMiner {
+    /// What it is called on the rigs.
+    pub name: String,
+    /// What its maker calls this version.
+    pub version: String,
+    /// The path of the file that is started; may be absent when it is clear.
+    #[serde(default)]
+    pub main: Option<String>,
+    /// Its files, with absolute paths.
+    pub files: Vec<DeployFile>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn query_ms() -> u64 {

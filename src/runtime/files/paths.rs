@@ -59,6 +59,11 @@ impl Paths {
         self.data.join("freshness.json")
     }
 
+    /// What rigs are owed: `deploys.json`.
+    pub fn deploys(&self) -> PathBuf {
+        self.data.join("deploys.json")
+    }
+
     /// The lock that says which process owns the folder.
     pub fn lock(&self) -> PathBuf {
         self.data.join("rigmesh.lock")

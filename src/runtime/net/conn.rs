@@ -29,6 +29,9 @@ const WRITER_IDLE: Duration = Duration::from_millis(200);
 pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// An idle connection keeps no more output buffer than this.
 const WIRE_KEEP: usize = 512;
+/// While data flows the system keeps no more than this unsent, so that what is urgent waits behind little
+/// (chunked-deploy.md, *Staying prompt*).
+const UNSENT_MAX: u32 = 32 * 1024;
 /// Longest header of a frame.
 const HEADER_MAX: usize = 14;
 
@@ -65,6 +68,8 @@ struct Out {
     wire: Vec<u8>,
     /// The newest pong or close reply of the reader. Latest wins: a flood of pings costs one slot.
     control: Option<Vec<u8>>,
+    /// [`UNSENT_MAX`] is in force.
+    lean: bool,
     writer: bool,
     state: State,
 }
@@ -83,7 +88,7 @@ impl Conn {
         let Parts { socket, tls, clock, threads, pass, outbound, masks } = parts;
         let _ = socket.set_write_timeout(Some(WRITE_DEADLINE));
         let client = masks.is_some();
-        let out = Out { outbound, masks, wire: Vec::new(), control: None, writer: false, state: State::Open };
+        let out = Out { outbound, masks, wire: Vec::new(), control: None, lean: false, writer: false, state: State::Open };
         Arc::new(Conn { id, socket, tls, client, clock, threads, pass, out: Mutex::new(out), work: Condvar::new() })
     }
 
@@ -95,9 +100,23 @@ impl Conn {
     /// Queues a plain message. It goes out at the next [`Conn::flush`].
     pub(crate) fn send(&self, lane: Lane, body: Vec<u8>) -> Result<()> {
         let mut out = self.out.lock();
+        if lane == Lane::Data && !std::mem::replace(&mut out.lean, true) {
+            self.keep_lean();
+        }
         match out.state {
             State::Open => out.outbound.handle_send(lane, body),
             State::Closing | State::Closed => Err(Error::Unreachable("the connection is closing".to_owned())),
+        }
+    }
+
+    fn keep_lean(&self) {
+        let socket = socket2::SockRef::from(&*self.socket);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let set = socket.set_tcp_notsent_lowat(UNSENT_MAX);
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let set = socket.set_send_buffer_size(2 * 32 * 1024);
+        if let Err(e) = set {
+            log::debug!(target: "mesh", link = self.id.0; "the socket's buffer stays as it is: {e}");
         }
     }
 

@@ -1,0 +1,205 @@
+//! `depot`: the one thread that does a node's disk work for deployments, one thing after the other: it reads
+//! chunks for rigs that are fed, and on a rig it hashes, writes and installs what comes. It is started by the first
+//! task, so a node that never deploys has no such thread.
+
+use super::depot::{Depot, Offer};
+use super::install::Installer;
+use super::jobs::SaveMarks;
+use super::outgoing::{ChunkCache, OwedFile};
+use super::queues::{Event, InboxSender};
+use super::threads::{STACK, Threads};
+use crate::base::{Error, Result};
+use crate::bundle::ObjectId;
+use crate::mesh::{DepotEvent, DepotTask, FeedObject, Input, Offered, Permit, Stored};
+use crate::message::{Chunk, DeployOffer, RawPayload};
+use crate::peers::PeerRegistry;
+use base64::Engine as _;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::RwLock;
+use std::sync::Arc;
+
+/// Tasks waiting: a rig has its windows of chunks under way, a controller one read for each rig it feeds.
+const QUEUE: usize = 1024;
+
+/// What the thread works with.
+pub(crate) struct DepotHands {
+    pub(crate) registry: Arc<RwLock<PeerRegistry>>,
+    pub(crate) save_marks: SaveMarks,
+    pub(crate) inbox: InboxSender,
+    pub(crate) owed: OwedFile,
+    /// What a rig installs into; a node that runs no miners takes nothing.
+    pub(crate) installer: Option<Arc<Installer>>,
+}
+
+/// The dispatcher's handle on the thread.
+pub(crate) struct DepotThread {
+    tasks: Sender<DepotTask>,
+    /// What the thread needs, until it is started.
+    waiting: Option<(Receiver<DepotTask>, DepotHands)>,
+    threads: Arc<Threads>,
+}
+
+impl DepotThread {
+    pub(crate) fn new(hands: DepotHands, threads: Arc<Threads>) -> DepotThread {
+        let (tasks, queue) = bounded(QUEUE);
+        DepotThread { tasks, waiting: Some((queue, hands)), threads }
+    }
+
+    /// Hands a task over. What cannot be taken is answered here.
+    pub(crate) fn put(&mut self, task: DepotTask) -> Option<DepotEvent> {
+        if let Some((queue, hands)) = self.waiting.take() {
+            let spawned = self.threads.spawn("depot", STACK, move || run(&queue, hands));
+            if let Err(e) = spawned {
+                log::error!(target: "deploy", "{e}");
+            }
+        }
+        let task = match self.tasks.try_send(task) {
+            Ok(()) => return None,
+            Err(e) => e.into_inner(),
+        };
+        match task {
+            DepotTask::Offer { pull, .. } => Some(DepotEvent::Offered { pull, result: Err(Error::Busy) }),
+            DepotTask::Store { pull, index, .. } => Some(DepotEvent::Stored { pull, index, result: Err(Error::Busy) }),
+            DepotTask::Install { pull, .. } => Some(DepotEvent::Installed { pull, result: Err(Error::Busy) }),
+            DepotTask::Read { feed, h, index, .. } => {
+                Some(DepotEvent::Read { feed, h, index, chunk: Err(Error::Busy) })
+            }
+            DepotTask::Forget { .. } | DepotTask::ForgetKey { .. } | DepotTask::SaveOwed(_) => {
+                log::warn!(target: "deploy", "the disk is behind: a deployment's notes were not kept");
+                None
+            }
+        }
+    }
+}
+
+fn run(queue: &Receiver<DepotTask>, hands: DepotHands) {
+    let mut worker = Worker { hands, cache: ChunkCache::default(), depot: None };
+    for task in queue {
+        if let Some(event) = worker.work(task) {
+            worker.hands.inbox.send(Event::Mesh(Input::Depot(event)));
+        }
+    }
+}
+
+/// The thread's own things.
+struct Worker {
+    hands: DepotHands,
+    cache: ChunkCache,
+    /// Opened by the first offer.
+    depot: Option<Depot>,
+}
+
+impl Worker {
+    fn work(&mut self, task: DepotTask) -> Option<DepotEvent> {
+        match task {
+            DepotTask::Offer { pull, permit, marks, offer, size_max } => {
+                let saved = marks.map_or(Ok(()), |marks| {
+                    (self.hands.save_marks)(&marks).map_err(|e| {
+                        self.hands.inbox.send(Event::Mesh(Input::Depot(DepotEvent::MarksFailed)));
+                        Error::Failed(format!("the offer was not taken, because it could not be recorded: {e}"))
+                    })
+                });
+                let result = saved.and_then(|()| self.offer(&permit, &offer, size_max));
+                Some(DepotEvent::Offered { pull, result })
+            }
+            DepotTask::Store { pull, t, index, chunk } => {
+                Some(DepotEvent::Stored { pull, index, result: self.store(&t, index, &chunk) })
+            }
+            DepotTask::Install { pull, permit, t, profile, activate } => {
+                let result = self.install(&permit, &t, &profile, activate);
+                Some(DepotEvent::Installed { pull, result })
+            }
+            DepotTask::Forget { t } => {
+                if let (Some(depot), Ok(id)) = (&mut self.depot, t.parse()) {
+                    depot.cancel(&id);
+                }
+                None
+            }
+            DepotTask::ForgetKey { key } => {
+                if let Some(depot) = &mut self.depot {
+                    depot.forget_key(&key);
+                }
+                None
+            }
+            DepotTask::Read { feed, h, object, index } => {
+                Some(DepotEvent::Read { feed, h, index, chunk: self.read(h, &object, index) })
+            }
+            DepotTask::SaveOwed(owed) => {
+                if owed.is_empty() {
+                    self.cache.clear();
+                }
+                if let Err(e) = self.hands.owed.save(&owed) {
+                    log::error!(target: "deploy", "what rigs are owed could not be written down: {e}");
+                }
+                None
+            }
+        }
+    }
+
+    /// The payload of a `chunk` message, made here because the dispatcher has better things to do.
+    fn read(&mut self, h: u32, object: &FeedObject, index: u32) -> Result<RawPayload> {
+        let chunk = self.cache.chunk(object, index)?;
+        let mut text = format!("{{\"h\":{h},\"i\":{index},\"data\":\"");
+        text.reserve(chunk.len() * 4 / 3 + 8);
+        base64::engine::general_purpose::STANDARD.encode_string(chunk.as_slice(), &mut text);
+        text.push_str("\"}");
+        Ok(RawPayload::from_compact(text))
+    }
+
+    fn may(&self, permit: &Permit) -> Result<()> {
+        match permit.grant {
+            Some(grant) => self.hands.registry.read().grants(&permit.key, super::clock::wall()).require(grant),
+            None => Ok(()),
+        }
+    }
+
+    fn installer(&self) -> Result<Arc<Installer>> {
+        self.hands.installer.clone().ok_or_else(|| Error::Failed("this node runs no miners".to_owned()))
+    }
+
+    fn offer(&mut self, permit: &Permit, offer: &DeployOffer, size_max: u64) -> Result<Offered> {
+        self.may(permit)?;
+        let installer = self.installer()?;
+        let id = ObjectId::of(&offer.manifest);
+        if id.to_string() != offer.t {
+            return Ok(Offered::Refused("bad manifest: t".to_owned()));
+        }
+        // A profile that will not do is said now, not after an hour of data.
+        if let Err(e) = installer.profile(&offer.profile) {
+            return Ok(Offered::Refused(format!("bad profile: {e}")));
+        }
+        let now = super::clock::wall();
+        let depot = match &mut self.depot {
+            Some(depot) => depot,
+            None => self.depot.insert(installer.open_depot(now)?),
+        };
+        Ok(match depot.offer(&id, &offer.manifest, &permit.key, size_max, now)? {
+            Offer::Installed { slot } => {
+                installer.after_install(&id, slot, &offer.profile, offer.activate)?;
+                Offered::Installed { slot }
+            }
+            Offer::Have => Offered::Have,
+            Offer::Need { missing, missing_bytes } => Offered::Need { missing, bytes: missing_bytes },
+            Offer::Refused(reason) => Offered::Refused(reason),
+        })
+    }
+
+    fn store(&mut self, t: &str, index: u32, chunk: &RawPayload) -> Result<Stored> {
+        let gone = || Error::NotFound("no such transfer".to_owned());
+        let (depot, id) = (self.depot.as_mut().ok_or_else(gone)?, t.parse::<ObjectId>().map_err(|_| gone())?);
+        // A payload that does not parse is a wrong chunk: it is asked for once more.
+        let Ok(chunk) = chunk.parse::<Chunk>() else { return Ok(Stored::Wrong) };
+        depot.store(&id, index, &chunk.data)
+    }
+
+    fn install(&mut self, permit: &Permit, t: &str, profile: &RawPayload, activate: bool) -> Result<u32> {
+        self.may(permit)?;
+        let gone = || Error::NotFound("no such transfer".to_owned());
+        let installer = self.installer()?;
+        let (depot, id) = (self.depot.as_mut().ok_or_else(gone)?, t.parse::<ObjectId>().map_err(|_| gone())?);
+        let slot = depot.install(&id)?;
+        installer.after_install(&id, slot, profile, activate)?;
+        depot.finish(&id);
+        Ok(slot)
+    }
+}
