@@ -60,7 +60,7 @@
 //! |---|---|---|
 //! | 8 | `node` | the handles: [`Node`], [`Controller`], [`Transport`], [`SharedRegistry`] |
 //! | 7 | `runtime`, `sim` | the only room that blocks: sockets, files, processes, threads; and its virtual twin |
-//! | 6 | `mesh` | the node as one machine: links, calls, dials, requests, freshness |
+//! | 6 | `mesh` | the node as one machine: links, calls, dials, requests, deployments, freshness |
 //! | 5 | [`session`], [`peers`], [`miners`] | one connection; the registry; what runs on a rig |
 //! | 3 | [`message`] | the fifteen messages |
 //! | 2 | [`identity`] | keys, ids, challenges |
@@ -87,7 +87,7 @@
 //!
 //! # Threads
 //!
-//! `dispatcher`, `listen`, `jobs/0` and `jobs/1` (a hung one is replaced, at most eight), `store`, and `conn/<peer>` for
+//! `dispatcher`, `listen`, `jobs/0` and `jobs/1` (a hung one is replaced, at most eight), `store`, `depot` from the first deployment on, and `conn/<peer>` for
 //! every connection. Short-lived: `hs/<address>` dials or accepts, does TLS, upgrade and handshake; `conn/<n>/w` writes while
 //! there is a backlog. A rig adds `miner/<name>` for each miner, a daemon `control` and `signal`. Blocking sends go only towards the
 //! dispatcher, so no ring of waiting threads can form; away from it a full queue is a typed `Busy`. Whoever starts a
@@ -98,6 +98,11 @@
 //! * Links are sealed by `ring`'s ChaCha20-Poly1305 under a key from HChaCha20, which is XChaCha20-Poly1305; the tests hold it
 //!   against the portable crate. `ring` is in the tree anyway, as the provider of TLS.
 //! * A rig's own clock counts as at least the newest time it ever saved, so a board without a battery can be commanded.
+//! * A deployment's disk work has one thread of its own, `depot`, which owns everything that is arriving: no lock is
+//!   held while a disk is slow, and two transfers never race.
+//! * Chunks travel unparsed to that thread; the dispatcher reads only their number. They pass outside the rate limits,
+//!   because the rig asked for each of them.
+//! * `get_versions` and `rollback` are messages of ours (capability `slots1`), in no specification but here.
 //! * A message type that RigMesh does not know may change something in an embedder's program, so it is judged like a command.
 #![doc = include_str!("api.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation))]
