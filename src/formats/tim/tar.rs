@@ -353,7 +353,8 @@ fn push_header(out: &mut Vec<u8>, name: &str, mode: u64, size: usize, kind: u8) 
     let (folder, base) = name.trim_end_matches('/').rsplit_once('/').map_or(("", name), |(f, b)| (f, b));
     let folder = if folder.is_empty() { String::new() } else { format!("{folder}/") };
     let record = pax_record(name);
-    let mut pax = block("", &ascii(&format!("{folder}PaxHeaders.0/{base}")), 0, record.len(), b'x');
+    let pax_name = ascii(&format!("{folder}PaxHeaders.0/{base}"));
+    let mut pax = block("", pax_name.trim_end_matches('/'), 0, record.len(), b'x');
     if let Some(devices) = pax.get_mut(329..345) {
         devices.fill(0);
     }
@@ -365,10 +366,13 @@ fn push_header(out: &mut Vec<u8>, name: &str, mode: u64, size: usize, kind: u8) 
     Ok(())
 }
 
-/// At most 100 bytes of what is ASCII, with no `/` at the end.
+/// At most 100 bytes of what is ASCII, with no `/` at the end where it was cut.
 fn ascii(name: &str) -> String {
-    let plain: String = name.chars().filter(char::is_ascii).take(100).collect();
-    plain.trim_end_matches('/').to_owned()
+    let plain: String = name.chars().filter(char::is_ascii).collect();
+    match plain.get(..100) {
+        Some(cut) if plain.len() > 100 => cut.trim_end_matches('/').to_owned(),
+        _ => plain,
+    }
 }
 
 fn block(prefix: &str, name: &str, mode: u64, size: usize, kind: u8) -> [u8; BLOCK_BYTES] {
