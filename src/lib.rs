@@ -62,6 +62,7 @@
 //! | 7 | `runtime`, `sim` | the only room that blocks: sockets, files, processes, threads; and its virtual twin |
 //! | 6 | `mesh` | the node as one machine: links, calls, dials, requests, deployments, freshness |
 //! | 5 | [`session`], [`peers`], [`miners`] | one connection; the registry; what runs on a rig |
+//! | 4 | [`bundle`] | profiles and miners, sealed to be shipped |
 //! | 3 | [`message`] | the fifteen messages |
 //! | 2 | [`identity`] | keys, ids, challenges |
 //! | 1 | [`formats`] | TRIX, the sealing sigil, SMSG, JSON as Go spells it |
@@ -126,6 +127,7 @@ pub mod sim;
 pub use mesh::{FeedInfo, LinkInfo};
 pub use node::control;
 pub use node::{Config, Controller, DeployFile, Deployed, Deployment, Node, NodeBuilder, Sweep, Transport};
+pub use runtime::files::extract::extract_miner_bundle_to;
 pub use runtime::files::identity::{IdentityFiles, NodeManager};
 pub use runtime::files::lock::FolderLock;
 pub use runtime::files::paths::Paths;

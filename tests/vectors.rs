@@ -10,6 +10,8 @@
 
 #[path = "vectors/formats_points.rs"]
 mod formats_points;
+#[path = "vectors/formats_stim.rs"]
+mod formats_stim;
 #[path = "vectors/mesh_handshake.rs"]
 mod mesh_handshake;
 #[path = "vectors/mesh_identity.rs"]
@@ -42,6 +44,12 @@ const OWED_V2: &str = "smsg.md §4: v2 is owed by the bundles issue";
 
 const CHALLENGE_32: &str = "mesh.md §8: challenges of exactly 32 bytes only";
 const ID_OF_KEY: &str = "mesh.md §8: an identity whose id is not the hash of its key is refused";
+
+const NAMES: &str =
+    "issue 3, bundles: a name with `..`, `.`, `//`, a leading `/` or a backslash refuses the whole archive";
+const ALIKE: &str = "issue 3, bundles: two entries of one name refuse the archive";
+const KINDS: &str = "issue 3, bundles: links, devices and FIFOs refuse the archive, they are never skipped";
+const NOT_NULL: &str = "a configuration and a tree are values, which are never null: the case cannot be written";
 
 static TABLE: &[File] = &[
     File {
@@ -232,6 +240,57 @@ static TABLE: &[File] = &[
         path: "mesh/ratelimit.json",
         lists: &[("note", PROSE), ("sequences", Checked(mesh_limits::rate))],
         differs: &[],
+    },
+    File {
+        path: "formats/stim.json",
+        lists: &[
+            ("format", LABELS),
+            ("set", LABELS),
+            ("reference", LABELS),
+            ("notes", PROSE),
+            ("datanode", Checked(formats_stim::datanode)),
+            ("from_tar", Checked(formats_stim::from_tar)),
+            ("tim_to_tar", Checked(formats_stim::tim_to_tar)),
+            ("stim", Checked(formats_stim::stim)),
+            ("negative", Checked(formats_stim::negative)),
+        ],
+        differs: &[
+            Differs { list: "datanode", case: "datanode[0]", rule: NAMES },
+            Differs { list: "datanode", case: "datanode[4]", rule: NAMES },
+            Differs { list: "from_tar", case: "later duplicates win", rule: ALIKE },
+            Differs { list: "from_tar", case: "links and devices ignored", rule: KINDS },
+            Differs { list: "from_tar", case: "rootfs//abs and dot names kept verbatim", rule: NAMES },
+            Differs {
+                list: "from_tar",
+                case: "config under ./ not found",
+                rule: "issue 3, bundles: `./x` is normalised",
+            },
+            Differs {
+                list: "from_tar",
+                case: "config.json as a directory-typed entry",
+                rule: "the configuration is a file",
+            },
+            Differs {
+                list: "from_tar",
+                case: "garbage after config swallowed",
+                rule: "formats-weaknesses.md 15: a tar fails on anything but a clean end",
+            },
+            Differs {
+                list: "negative",
+                case: "lenient: empty header, wrong sizes in header ignored",
+                rule: "formats-weaknesses.md 5: sizes in the header are checked when they are there",
+            },
+            Differs { list: "negative", case: "hazard: parent-relative path accepted", rule: NAMES },
+            Differs { list: "negative", case: "hazard: double slash and dot names accepted", rule: NAMES },
+            Differs { list: "negative", case: "to_sigil nil config", rule: NOT_NULL },
+            Differs { list: "negative", case: "to_tar nil config", rule: NOT_NULL },
+            Differs { list: "negative", case: "from_datanode nil", rule: NOT_NULL },
+            Differs {
+                list: "negative",
+                case: "cache with empty password",
+                rule: "tim-stim.md §5: the cache of sealed archives is not part of RigMesh",
+            },
+        ],
     },
     // Owed as a whole.
     File { path: "mesh/bundle.json", lists: &[("*", Owed("the bundles issue"))], differs: &[] },

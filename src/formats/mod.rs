@@ -4,4 +4,5 @@ pub mod gojson;
 pub mod reading;
 pub mod sigil;
 pub mod smsg;
+pub mod tim;
 pub mod trix;

@@ -2,6 +2,7 @@
 
 pub(crate) mod atomic;
 pub(crate) mod disk;
+pub(crate) mod extract;
 #[cfg(test)]
 pub(crate) mod faulty;
 pub(crate) mod identity;
