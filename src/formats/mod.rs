@@ -4,4 +4,7 @@ pub mod gojson;
 pub mod reading;
 pub mod sigil;
 pub mod smsg;
+pub mod squeeze;
+pub mod transform;
 pub mod trix;
+pub mod trix_crypt;
