@@ -4,6 +4,7 @@ pub(crate) mod clock;
 pub(crate) mod control;
 pub(crate) mod deploy;
 pub(crate) mod depot;
+pub(crate) mod crew;
 pub(crate) mod dispatcher;
 pub(crate) mod files;
 pub(crate) mod hasher;
