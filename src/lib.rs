@@ -128,7 +128,6 @@ pub use mesh::{FeedInfo, LinkInfo};
 pub use node::control;
 pub use node::{Config, Controller, DeployFile, Deployed, Deployment, Node, NodeBuilder, Sweep, Transport};
 pub use runtime::files::extract::extract_miner_bundle_to;
-pub use node::{Config, Controller, Node, NodeBuilder, Sweep, Transport};
 pub use runtime::crew::Cores;
 pub use runtime::files::identity::{IdentityFiles, NodeManager};
 pub use runtime::files::lock::FolderLock;

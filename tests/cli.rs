@@ -6,6 +6,8 @@
 mod bad_input;
 #[path = "cli/cycle.rs"]
 mod cycle;
+#[path = "cli/deploy.rs"]
+mod deploy;
 #[path = "cli/peers.rs"]
 mod peers;
 #[path = "cli/user.rs"]

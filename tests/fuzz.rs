@@ -4,11 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
-use rigmesh::base::{Now, Rng, Time, Timestamp, check_json};
-use rigmesh::bundle::{OBJECT_BYTES_MAX, ObjectManifest};
-use rigmesh::formats::smsg::{LinkKey, SmsgMessage, open_link, open_v1};
-use rigmesh::formats::{gojson, sigil, trix};
 use rigmesh::base::{Now, Rng, Time, Timestamp, base64_encode, check_json};
+use rigmesh::bundle::{OBJECT_BYTES_MAX, ObjectManifest};
 use rigmesh::formats::smsg::{self, Compression, Format, LinkKey, SealOptions, SmsgMessage, open_link};
 use rigmesh::formats::stmf::{self, FormKey};
 use rigmesh::formats::transform::{self, Transform};
@@ -61,6 +58,29 @@ static TARGETS: &[Target] = &[
         law: xmrig_json,
         deepest: |levels| format!(r#"{{"hashrate":{{}},"x":{}}}"#, nested(levels - 1)).into_bytes(),
     },
+    Target { name: "transform", law: transform_lists, deepest: |levels| [b"j", nested(levels).as_bytes()].concat() },
+    Target { name: "trix_crypt", law: encrypted_container, deepest: |levels| encrypted(&nested_flag(levels)) },
+    Target {
+        name: "smsg_file",
+        law: smsg_file,
+        // Form and compression stand in the first byte; the JSON's own object is one level.
+        deepest: |levels| [b"0", format!(r#"{{"body":"b","x":{}}}"#, nested(levels - 1)).as_bytes()].concat(),
+    },
+    Target {
+        name: "smsg_container",
+        law: smsg_container,
+        deepest: |levels| frame(nested(levels).as_bytes(), b"{\"body\":\"b\"}"),
+    },
+    Target {
+        name: "squeeze",
+        law: squeezed,
+        deepest: |levels| [b"z", &squeeze::zstd(&vec![0; levels_or_too_much(levels)])[..]].concat(),
+    },
+    Target {
+        name: "stmf",
+        law: stmf_form,
+        deepest: |levels| format!(r#"{{"fields":[],"x":{}}}"#, nested(levels - 1)).into_bytes(),
+    },
     Target {
         name: "manifest",
         law: manifest,
@@ -95,30 +115,8 @@ fn manifest(bytes: &[u8]) -> bool {
         assert_eq!(at == manifest.size(), index == count - 1);
     }
     assert!(manifest.chunk_place(count).is_none());
-    Target { name: "transform", law: transform_lists, deepest: |levels| [b"j", nested(levels).as_bytes()].concat() },
-    Target { name: "trix_crypt", law: encrypted_container, deepest: |levels| encrypted(&nested_flag(levels)) },
-    Target {
-        name: "smsg_file",
-        law: smsg_file,
-        // Form and compression stand in the first byte; the JSON's own object is one level.
-        deepest: |levels| [b"0", format!(r#"{{"body":"b","x":{}}}"#, nested(levels - 1)).as_bytes()].concat(),
-    },
-    Target {
-        name: "smsg_container",
-        law: smsg_container,
-        deepest: |levels| frame(nested(levels).as_bytes(), b"{\"body\":\"b\"}"),
-    },
-    Target {
-        name: "squeeze",
-        law: squeezed,
-        deepest: |levels| [b"z", &squeeze::zstd(&vec![0; levels_or_too_much(levels)])[..]].concat(),
-    },
-    Target {
-        name: "stmf",
-        law: stmf_form,
-        deepest: |levels| format!(r#"{{"fields":[],"x":{}}}"#, nested(levels - 1)).into_bytes(),
-    },
-];
+    true
+}
 
 /// A list of sigils, one letter each in front of a `|`, done to what follows: nothing above the bound comes
 /// out, undoing gives the data back, and undoing anything at all never panics.
@@ -460,11 +458,6 @@ const TOKENS: &[&[u8]] = &[
     b"\"checksum\":\"00\"",
     b"\"checksum_algo\":",
     b"\"publicKey\":",
-    b"\"files\":[",
-    b"\"chunks\":",
-    b"\"path\":\"a/b\"",
-    b"\"size\":65536",
-    b"../",
     b"\x00\x00\x00\x00",
     b"\xff\xff\xff\xff",
     b"=",

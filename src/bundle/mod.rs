@@ -10,6 +10,8 @@ mod create;
 mod extract;
 mod fit;
 mod manifest;
+mod manifest_build;
+mod manifest_read;
 mod text;
 
 pub use create::{
@@ -19,9 +21,10 @@ pub use create::{
 pub use extract::{PlainProfile, Unpacked, UnpackedFile, extract_miner_bundle, extract_profile_bundle, unpack};
 pub use fit::{FRAME_BYTES_GO, check_fits, deploy_frame_bytes, miner_bundle_bytes, miner_bytes_max};
 pub use manifest::{
-    CHUNK_BYTES, ChunkPart, MANIFEST_BYTES_MAX, ManifestBuilder, ManifestError, OBJECT_BYTES_MAX, OBJECT_BYTES_MAX_V1,
+    CHUNK_BYTES, ChunkPart, MANIFEST_BYTES_MAX, ManifestError, OBJECT_BYTES_MAX, OBJECT_BYTES_MAX_V1,
     ObjectFile, ObjectId, ObjectManifest, check_object_name,
 };
+pub use manifest_build::ManifestBuilder;
 pub use text::{read_bundle, stream_bundle};
 
 /// What a bundle holds: the API page's `BundleType`.

@@ -230,6 +230,8 @@ pub(crate) enum DepotTask {
     Install { pull: PullId, permit: Permit, t: String, profile: RawPayload, activate: bool },
     /// A transfer was given up: its data goes.
     Forget { t: String },
+    /// A transfer has stopped for now: its data stays for the next offer.
+    LetGo { t: String },
     /// A key lost its permission: its data goes.
     ForgetKey { key: PublicKey },
     /// Read a chunk for a rig and make its payload.

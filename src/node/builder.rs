@@ -15,6 +15,7 @@ use crate::runtime::files::marks::MarksFile;
 use crate::runtime::files::paths::Paths;
 use crate::runtime::files::registry::SharedRegistry;
 use crate::runtime::deploy::{DepotHands, DepotThread};
+use crate::runtime::depot::{DepotLimits, Slots};
 use crate::runtime::install::Installer;
 use crate::runtime::jobs::{Hands, Jobs, SaveMarks};
 use crate::runtime::net::gate::{Gate, GateLimits};
@@ -50,6 +51,7 @@ pub struct NodeBuilder {
     profiles: Option<Arc<dyn ProfileManager>>,
     handler: Option<Sender<(String, Message)>>,
     resident: bool,
+    slots: Option<Arc<Slots>>,
 }
 
 impl NodeBuilder {
@@ -148,6 +150,14 @@ impl NodeBuilder {
         self
     }
 
+    /// The installed versions of miners, when the miner manager runs them: both must see the same. Without it the node
+    /// opens the folder itself, and the manager is told of switches only.
+    #[must_use]
+    pub fn slots(mut self, slots: Arc<Slots>) -> Self {
+        self.slots = Some(slots);
+        self
+    }
+
     /// This node lives on after its commands, as a daemon does: deployments to rigs that are away go on when they
     /// are back, and those that an earlier run left unfinished are taken up again.
     #[must_use]
@@ -225,7 +235,7 @@ impl NodeBuilder {
             clock.now(),
         );
         let save_marks: SaveMarks = Arc::new(move |snapshot| marks_file.save(snapshot));
-        let installer = self.miners.clone().map(|miners| installer(&config, &paths, &identity, miners, self.profiles.clone()));
+        let installer = self.miners.clone().map(|miners| installer(&config, &paths, &identity, miners, self.profiles.clone(), self.slots.clone()));
         let installer = installer.transpose()?;
         let hands = Hands {
             miners: self.miners.clone(),
@@ -310,15 +320,15 @@ fn installer(
     identity: &Arc<Identity>,
     miners: Arc<dyn MinerManager>,
     profiles: Option<Arc<dyn ProfileManager>>,
+    slots: Option<Arc<Slots>>,
 ) -> Result<Arc<Installer>> {
-    let limits = DepotLimits {
-        incoming_bytes_max: config.incoming_bytes_max,
-        keep: Duration::from_secs(u64::from(config.incoming_keep_days) * 86_400),
-        slots_bytes_max: config.slots_bytes_max,
-        versions_kept: config.versions_kept,
-        ..DepotLimits::default()
+    let limits = config.deploy_limits();
+    let slots = match slots {
+        Some(slots) => slots,
+        None => Arc::new(Slots::open(&paths.data, &limits)?),
     };
-    TODO
+    let (identity, data_dir) = (identity.clone(), paths.data.clone());
+    Ok(Arc::new(Installer { slots, limits, data_dir, identity, miners, profiles }))
 }
 
 fn net_settings(config: &Config) -> Result<NetSettings> {

@@ -1,6 +1,7 @@
 //! Every number and switch of a node, with its default. `serve` reads them from `config.json`.
 
 use crate::base::{Error, Result, check_json};
+use crate::runtime::depot::DepotLimits;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -165,6 +166,17 @@ impl Config {
             return wrong("tls_cert and tls_key", "go together");
         }
         Ok(())
+    }
+
+    /// How much of deployments is kept on disk: for [`crate::Slots::open`].
+    pub fn deploy_limits(&self) -> DepotLimits {
+        DepotLimits {
+            incoming_bytes_max: self.incoming_bytes_max,
+            keep: Duration::from_secs(u64::from(self.incoming_keep_days) * 86_400),
+            slots_bytes_max: self.slots_bytes_max,
+            versions_kept: self.versions_kept as usize,
+            ..DepotLimits::default()
+        }
     }
 
     pub(crate) fn drain(&self) -> Duration {

@@ -11,6 +11,7 @@ use crate::message::{
 };
 use crate::miners::Profile;
 use crate::runtime::clock::system_rng;
+use crate::runtime::install::Installer;
 use crate::runtime::outgoing::{OwedEntry, OwedFile, Recipe, RecipeFile, object};
 use crate::runtime::threads::STACK_HANDSHAKE;
 use crossbeam_channel::{RecvTimeoutError, bounded};
@@ -47,6 +48,7 @@ pub struct DeployFile {
 pub struct Deployment {
     object: Arc<FeedObject>,
     name: String,
+    version: String,
     main: String,
     files: Vec<DeployFile>,
     profile: Option<Profile>,
@@ -84,7 +86,8 @@ impl Deployment {
                 .collect(),
         };
         let object = Arc::new(object(recipe)?);
-        Ok(Deployment { object, name: name.to_owned(), main, files, profile: None, activate: true })
+        let (name, version) = (name.to_owned(), version.to_owned());
+        Ok(Deployment { object, name, version, main, files, profile: None, activate: true })
     }
 
     /// Stores this profile on the rig after the install.
@@ -99,6 +102,25 @@ impl Deployment {
     pub fn activate(mut self, activate: bool) -> Deployment {
         self.activate = activate;
         self
+    }
+
+    /// The content of its files, in memory.
+    fn read_files(&self) -> Result<Vec<Vec<u8>>> {
+        let read = |f: &DeployFile| {
+            std::fs::read(&f.file).map_err(|e| Error::io(format!("cannot read {}", f.file.display()), &e))
+        };
+        self.files.iter().map(read).collect()
+    }
+
+    /// Installs it on this very machine.
+    pub(super) fn install_on(&self, installer: &Installer) -> Result<u32> {
+        let files = self.files.iter().zip(self.read_files()?).map(|(f, data)| bundle::UnpackedFile {
+            path: f.path.clone(),
+            executable: f.executable,
+            data,
+        });
+        let miner = bundle::Unpacked { files: files.collect(), main: self.main.clone(), profile: None };
+        installer.install_own(&self.name, &self.version, &miner, self.profile.as_ref(), self.activate)
     }
 
     /// The object's id: the same for every rig.
@@ -353,18 +375,23 @@ impl Controller {
     /// To a peer without chunked deployments: one message, or an error before anything is sent.
     fn deploy_plain(&self, rig: &str, deployment: &Deployment) -> Result<Deployed> {
         let max = self.shared.config.message_bytes_max;
-        bundle::check_plain_deploy(deployment.size(), max)?;
+        check_one_message(deployment, max)?;
         let password = self.password_for(rig)?;
-        let mut files = Vec::new();
-        for file in &deployment.files {
-            let data = std::fs::read(&file.file)
-                .map_err(|e| Error::io(format!("cannot read {}", file.file.display()), &e))?;
-            files.push(bundle::BundleFile { path: file.path.clone(), data });
-        }
+        let contents = deployment.read_files()?;
+        let pairs = deployment.files.iter().zip(&contents);
+        let files: Vec<bundle::MinerFile<'_>> = pairs
+            .map(|(f, data)| bundle::MinerFile { path: &f.path, executable: f.executable, data })
+            .collect();
         let profile = deployment.profile.as_ref().map(serde_json::to_vec).transpose();
         let profile = profile.map_err(|e| Error::malformed("profile", e.to_string()))?;
-        let sealed =
-            bundle::create_miner_bundle(&files, profile.as_deref(), &deployment.name, &password, &mut system_rng()?)?;
+        let (main, mut rng) = (Some(deployment.main.as_str()), system_rng()?);
+        let sealed = match profile.as_deref() {
+            Some(profile) => {
+                bundle::create_full_bundle(&files, main, profile, &deployment.name, &password, &mut rng)?
+            }
+            None => bundle::create_miner_bundle(&files, main, None, &deployment.name, &password, &mut rng)?,
+        };
+        bundle::check_fits(&sealed, max)?;
         let (message, _) = self.exchange(rig, deploy_payload(sealed), CHANGE)?;
         deployed(&message)?;
         Ok(Deployed::default())
@@ -389,6 +416,19 @@ impl Capable {
 
 fn only<T>(mut swept: Sweep<T>) -> Result<T> {
     swept.pop().map_or(Err(Error::ShuttingDown), |(_, result)| result)
+}
+
+/// Whether a miner can fit into one message at all, before a byte of it is read.
+pub(super) fn check_one_message(deployment: &Deployment, frame_bytes_max: usize) -> Result<()> {
+    let most = bundle::miner_bytes_max(&deployment.name, deployment.main_path(), 0, frame_bytes_max).unwrap_or(0);
+    if deployment.size() <= most as u64 {
+        return Ok(());
+    }
+    let (size, name) = (deployment.size(), &deployment.name);
+    Err(Error::Config(format!(
+        "{name} has {size} bytes and a Go node takes at most {most} in one message: make it smaller (strip the program, \
+         leave files out), or run RigMesh on the rig, which takes it in chunks"
+    )))
 }
 
 fn deploy_payload(bundle: bundle::Bundle) -> Payload {

@@ -2,14 +2,14 @@
 //! chunks for rigs that are fed, and on a rig it hashes, writes and installs what comes. It is started by the first
 //! task, so a node that never deploys has no such thread.
 
-use super::depot::{Depot, Offer};
+use super::depot::{Depot, Offer, Stored as Written};
 use super::install::Installer;
 use super::jobs::SaveMarks;
 use super::outgoing::{ChunkCache, OwedFile};
 use super::queues::{Event, InboxSender};
 use super::threads::{STACK, Threads};
 use crate::base::{Error, Result};
-use crate::bundle::ObjectId;
+use crate::bundle::{ObjectId, ObjectManifest};
 use crate::mesh::{DepotEvent, DepotTask, FeedObject, Input, Offered, Permit, Stored};
 use crate::message::{Chunk, DeployOffer, RawPayload};
 use crate::peers::PeerRegistry;
@@ -64,7 +64,7 @@ impl DepotThread {
             DepotTask::Read { feed, h, index, .. } => {
                 Some(DepotEvent::Read { feed, h, index, chunk: Err(Error::Busy) })
             }
-            DepotTask::Forget { .. } | DepotTask::ForgetKey { .. } | DepotTask::SaveOwed(_) => {
+            DepotTask::Forget { .. } | DepotTask::LetGo { .. } | DepotTask::ForgetKey { .. } | DepotTask::SaveOwed(_) => {
                 log::warn!(target: "deploy", "the disk is behind: a deployment's notes were not kept");
                 None
             }
@@ -112,6 +112,12 @@ impl Worker {
             DepotTask::Forget { t } => {
                 if let (Some(depot), Ok(id)) = (&mut self.depot, t.parse()) {
                     depot.cancel(&id);
+                }
+                None
+            }
+            DepotTask::LetGo { t } => {
+                if let (Some(depot), Ok(id)) = (&mut self.depot, t.parse()) {
+                    depot.let_go(&id);
                 }
                 None
             }
@@ -173,9 +179,12 @@ impl Worker {
             Some(depot) => depot,
             None => self.depot.insert(installer.open_depot(now)?),
         };
+        depot.expire(now);
         Ok(match depot.offer(&id, &offer.manifest, &permit.key, size_max, now)? {
             Offer::Installed { slot } => {
-                installer.after_install(&id, slot, &offer.profile, offer.activate)?;
+                let name = ObjectManifest::parse(&offer.manifest, size_max).map(|m| m.name().to_owned());
+                let name = name.map_err(|e| Error::malformed("manifest", e.to_string()))?;
+                installer.after_install(&name, slot, &offer.profile, offer.activate)?;
                 Offered::Installed { slot }
             }
             Offer::Have => Offered::Have,
@@ -189,7 +198,10 @@ impl Worker {
         let (depot, id) = (self.depot.as_mut().ok_or_else(gone)?, t.parse::<ObjectId>().map_err(|_| gone())?);
         // A payload that does not parse is a wrong chunk: it is asked for once more.
         let Ok(chunk) = chunk.parse::<Chunk>() else { return Ok(Stored::Wrong) };
-        depot.store(&id, index, &chunk.data)
+        Ok(match depot.store(&id, index, &chunk.data)? {
+            Written::Kept { .. } => Stored::Kept,
+            Written::WrongHash => Stored::Wrong,
+        })
     }
 
     fn install(&mut self, permit: &Permit, t: &str, profile: &RawPayload, activate: bool) -> Result<u32> {
@@ -197,9 +209,12 @@ impl Worker {
         let gone = || Error::NotFound("no such transfer".to_owned());
         let installer = self.installer()?;
         let (depot, id) = (self.depot.as_mut().ok_or_else(gone)?, t.parse::<ObjectId>().map_err(|_| gone())?);
-        let slot = depot.install(&id)?;
-        installer.after_install(&id, slot, profile, activate)?;
-        depot.finish(&id);
+        let name = depot.manifest(&id).map(|m| m.name().to_owned()).ok_or_else(gone)?;
+        let slot = depot.install(&id, super::clock::wall())?;
+        installer.after_install(&name, slot, profile, activate)?;
+        if let Err(e) = depot.finish(&id) {
+            log::warn!(target: "deploy", object = t; "what was installed still lies in incoming: {e}");
+        }
         Ok(slot)
     }
 }

@@ -1,10 +1,10 @@
 //! What makes a miner that has arrived one that runs: its slot becomes the current one, running miners switch
 //! to it, its profile is stored. Also the way of bundles that come in one message, as Go nodes send them.
 
-use super::depot::{Depot, DepotLimits, Slots};
+use super::depot::{Depot, DepotLimits, SlotFile, SlotVersion, Slots, VersionState};
 use super::files::disk::Disk;
 use crate::base::{Error, Result, Timestamp};
-use crate::bundle::{self, Bundle, ObjectId};
+use crate::bundle::{self, Bundle, PlainProfile, Unpacked, UnpackedFile};
 use crate::identity::{Identity, PublicKey};
 use crate::message::{Deploy, DeployKind, RawPayload, VersionItem};
 use crate::miners::{self, MinerManager, Profile, ProfileManager};
@@ -24,7 +24,7 @@ pub(crate) struct Installer {
 impl Installer {
     /// Opens the folder of incoming data and cleans up what a crash left.
     pub(crate) fn open_depot(&self, now: Timestamp) -> Result<Depot> {
-        Depot::open(&self.data_dir, self.limits.clone(), Disk::real(), self.slots.clone(), now)
+        Depot::open(&self.data_dir, &self.limits, &Disk::real(), self.slots.clone(), now)
     }
 
     /// The profile that came along, when it can be stored and run.
@@ -39,11 +39,10 @@ impl Installer {
     }
 
     /// The slot is written: switch to it, then store the profile.
-    pub(crate) fn after_install(&self, id: &ObjectId, slot: u32, profile: &RawPayload, activate: bool) -> Result<()> {
+    pub(crate) fn after_install(&self, name: &str, slot: u32, profile: &RawPayload, activate: bool) -> Result<()> {
         let profile = self.profile(profile)?;
         if activate {
-            let name = self.slots.name_of(id, slot)?;
-            self.switch(&name, slot)?;
+            self.switch(name, slot)?;
         }
         if let (Some(profile), Some(profiles)) = (profile, &self.profiles) {
             profiles.save_profile(&profile)?;
@@ -62,20 +61,21 @@ impl Installer {
     pub(crate) fn deploy(&self, from: &PublicKey, deploy: Deploy) -> Result<String> {
         let password = self.identity.secret().shared_secret(from)?.smsg_password();
         let Deploy { kind, data, checksum, name } = deploy;
-        let bundle = Bundle { kind, name, data: data.unwrap_or_default(), checksum };
+        bundle::check_name(&kind, &name)?;
+        let bundle = Bundle { kind, name: name.clone(), data: data.unwrap_or_default(), checksum };
         match bundle.kind {
             DeployKind::Profile => {
-                bundle::check_profile_name(&bundle.name)?;
-                let json = bundle::extract_profile_bundle(&bundle, &password)?;
+                // The channel is sealed, and its other end may deploy: plain JSON is as good.
+                let json = bundle::extract_profile_bundle(&bundle, &password, PlainProfile::Accepted)?;
                 let profiles =
                     self.profiles.as_ref().ok_or_else(|| Error::Failed("profile manager not configured".to_owned()))?;
                 profiles.save_profile(&checked(&json)?)?;
             }
             DeployKind::Miner | DeployKind::Full => {
-                let unpacked = bundle::extract_miner_bundle(&bundle, &password)?;
+                let unpacked = bundle::extract_miner_bundle(bundle, &password)?;
                 let profile = unpacked.profile.as_deref().map(checked).transpose()?;
-                let slot = self.slots.install_bundle(&bundle.name, &unpacked)?;
-                self.switch(&bundle.name, slot)?;
+                let slot = self.install_files(&name, "bundle", &unpacked)?;
+                self.switch(&name, slot)?;
                 if let (Some(profile), Some(profiles)) = (profile, &self.profiles) {
                     profiles.save_profile(&profile)?;
                 }
@@ -84,12 +84,48 @@ impl Installer {
                 return Err(Error::malformed("bundle type", crate::base::quote_value(&kind).into_owned()));
             }
         }
-        Ok(bundle.name)
+        Ok(name)
+    }
+
+    fn install_files(&self, name: &str, version: &str, miner: &Unpacked) -> Result<u32> {
+        let file = |f: &'_ UnpackedFile| SlotFile { path: &f.path, executable: f.executable, bytes: &f.data };
+        let files: Vec<SlotFile<'_>> = miner.files.iter().map(file).collect();
+        self.slots.install_files(name, version, &miner.main, &files, super::clock::wall())
+    }
+
+    /// A miner from files of this machine, onto this machine.
+    pub(crate) fn install_own(
+        &self,
+        name: &str,
+        version: &str,
+        miner: &Unpacked,
+        profile: Option<&Profile>,
+        activate: bool,
+    ) -> Result<u32> {
+        let slot = self.install_files(name, version, miner)?;
+        if activate {
+            self.switch(name, slot)?;
+        }
+        if let (Some(profile), Some(profiles)) = (profile, &self.profiles) {
+            profiles.save_profile(profile)?;
+        }
+        Ok(slot)
     }
 
     /// What is installed, for whoever asks.
     pub(crate) fn versions(&self, name: Option<&str>) -> Vec<VersionItem> {
-        self.slots.versions(name)
+        let item = |v: SlotVersion| {
+            let (state, note) = match v.state {
+                VersionState::Ok => ("ok", String::new()),
+                VersionState::Trial => ("trial", String::new()),
+                VersionState::RolledBack { why } => ("rolled_back", why),
+                VersionState::Failed { why } => ("failed", why),
+            };
+            let t = v.object.map(|id| id.to_string()).unwrap_or_default();
+            let SlotVersion { name, number, version, size, current, .. } = v;
+            VersionItem { name, slot: number, version, size, t, current, state: state.to_owned(), note }
+        };
+        self.slots.versions(name).into_iter().map(item).collect()
     }
 
     /// Back to another version; says what was done.

@@ -106,6 +106,7 @@ impl Depot {
                 self.incoming.remove(&t);
                 None
             }
+            DepotTask::LetGo { .. } => None,
             DepotTask::ForgetKey { .. } => {
                 self.incoming.clear();
                 None

@@ -105,6 +105,20 @@ impl Folder {
         self.rows(&["id"])[0]["id"].as_str().unwrap().to_owned()
     }
 
+    /// Begins a command and does not wait for it.
+    pub fn spawn(&self, args: &[&str]) -> Running {
+        let child = Command::new(BINARY)
+            .args(args)
+            .arg("--data-dir")
+            .arg(self.data())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Running { child }
+    }
+
     /// Starts the daemon on a free port, and returns when it says what it listens on.
     pub fn serve(&self) -> Daemon {
         self.serve_with(&["--listen", "127.0.0.1:0"])
@@ -151,6 +165,30 @@ impl Folder {
     }
 }
 
+/// A command under way.
+pub struct Running {
+    child: Child,
+}
+
+impl Running {
+    pub fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
+    pub fn wait(mut self) -> Answer {
+        gather(&mut self.child, &["a command that was spawned"])
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
 fn run_with_input(data: &Path, args: &[&str], input: &str) -> Answer {
     let mut child = Command::new(BINARY)
         .args(args)
@@ -162,6 +200,11 @@ fn run_with_input(data: &Path, args: &[&str], input: &str) -> Answer {
         .spawn()
         .unwrap();
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    gather(&mut child, args)
+}
+
+/// What a command gives until it ends.
+fn gather(child: &mut Child, args: &[&str]) -> Answer {
     let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let read = std::thread::spawn(move || {
         let mut text = String::new();

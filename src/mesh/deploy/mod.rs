@@ -554,7 +554,10 @@ impl Mesh {
         };
         match &result {
             Ok(slot) => log::info!(target: "deploy", object = pull.t.as_str(), slot = *slot; "installed"),
-            Err(e) => log::warn!(target: "deploy", object = pull.t.as_str(); "failed: {e}"),
+            Err(e) => {
+                log::warn!(target: "deploy", object = pull.t.as_str(); "failed: {e}");
+                self.outputs.push_back(Output::Depot(DepotTask::LetGo { t: pull.t.clone() }));
+            }
         }
         let done = DeployDone { t: pull.t, h: pull.h, ..done };
         self.send_request(now, pull.link, &Payload::DeployDone(done));
@@ -570,7 +573,7 @@ impl Mesh {
                     Some(Due::AskAgain) => self.drive_pull(now, id),
                     Some(Due::LetGo) => {
                         log::warn!(target: "deploy", object = pull.t.as_str(); "no data for two minutes: waiting for the next offer");
-                        self.pulls.remove(id);
+                        self.let_go(id);
                     }
                     None => break,
                 }
@@ -601,7 +604,14 @@ impl Mesh {
         let gone: Vec<PullId> =
             self.pulls.iter().filter(|(_, p)| p.link == link && p.stage != Stage::Installing).map(|(id, _)| id).collect();
         for id in gone {
-            self.pulls.remove(id);
+            self.let_go(id);
+        }
+    }
+
+    /// The transfer ends here; what is on disk stays for the next offer.
+    fn let_go(&mut self, id: PullId) {
+        if let Some(pull) = self.pulls.remove(id) {
+            self.outputs.push_back(Output::Depot(DepotTask::LetGo { t: pull.t }));
         }
     }
 

@@ -4,11 +4,10 @@ use super::execute::{Each, Executor, Tally};
 use super::rows::{About, result_row};
 use super::{DeployMiner, Rigs, Summary};
 use crate::base::{Error, Result};
-use crate::bundle;
 use crate::message::VersionItem;
 use crate::mesh::FeedInfo;
 use crate::miners::{self, Profile};
-use crate::node::deploy::{Deployed, Deployment};
+use crate::node::deploy::{Deployed, Deployment, check_one_message};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -44,7 +43,7 @@ impl Executor<'_> {
         }
         let mut tally = Tally::new(each);
         if asked.own {
-            let done = self.shared.installer().and_then(|installer| installer.install_own(&deployment));
+            let done = self.shared.installer().and_then(|installer| deployment.install_on(installer));
             tally.add(&self.own(), done.map(|slot| deployed_row(&Deployed { slot: Some(slot), already: false })));
         }
         let abouts: BTreeMap<String, About> = asked.peers.iter().map(|p| (p.clone(), self.about(p))).collect();
@@ -109,7 +108,7 @@ impl Executor<'_> {
                     None => json!({ "event": "would send" }),
                 }),
                 Err(Error::Config(_)) => {
-                    bundle::check_plain_deploy(deployment.size(), self.shared.config.message_bytes_max)?;
+                    check_one_message(deployment, self.shared.config.message_bytes_max)?;
                     Ok(json!({ "event": "would send in one message" }))
                 }
                 Err(e) => Err(e),
