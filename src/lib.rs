@@ -129,6 +129,7 @@ pub use node::control;
 pub use node::{Config, Controller, DeployFile, Deployed, Deployment, Node, NodeBuilder, Sweep, Transport};
 pub use runtime::files::extract::extract_miner_bundle_to;
 pub use runtime::crew::Cores;
+pub use runtime::depot::{DepotLimits, SlotFile, SlotVersion, Slots, VersionState};
 pub use runtime::files::identity::{IdentityFiles, NodeManager};
 pub use runtime::files::lock::FolderLock;
 pub use runtime::files::paths::Paths;

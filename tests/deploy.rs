@@ -7,7 +7,7 @@ use rigmesh::bundle::{self, MinerFile};
 use rigmesh::message::{DeployAck, ErrorPayload, MessageType, Payload};
 use rigmesh::miners::{LogSlice, MinerInstance, MinerManager, MinerState, MinerStats, Profile, StartRequest};
 use rigmesh::peers::Grants;
-use rigmesh::{Config, Controller, DeployFile, Deployment, FileProfileManager, Node, TlsPair};
+use rigmesh::{Config, Controller, DeployFile, Deployment, FileProfileManager, Node, Paths, TlsPair};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -54,6 +54,7 @@ impl MinerManager for Press {
 
 struct Rig {
     node: Node,
+    address: String,
     id: String,
     folder: tempfile::TempDir,
     press: Press,
@@ -61,15 +62,22 @@ struct Rig {
 
 impl Rig {
     fn start(name: &str, config: Config) -> Rig {
+        Rig::start_in(tempfile::tempdir().unwrap(), name, config)
+    }
+
+    /// One that serves `wss` only.
+    fn with_tls(name: &str) -> Rig {
         let folder = tempfile::tempdir().unwrap();
-        let config = if config.tls_cert.is_some() {
-            let pair = TlsPair::generate(name).unwrap();
-            let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-            pair.write(&cert, &key).unwrap();
-            Config { tls_cert: Some(cert), tls_key: Some(key), ..config }
-        } else {
-            config
-        };
+        let pair = TlsPair::self_signed(&["127.0.0.1".to_owned()]).unwrap();
+        let paths = Paths::in_folder(folder.path());
+        pair.save(&paths).unwrap();
+        let (tls_cert, tls_key) = (Some(paths.tls_cert()), Some(paths.tls_key()));
+        let mut rig = Rig::start_in(folder, name, Config { tls_cert, tls_key, ..Config::default() });
+        rig.address = format!("wss://{}#{}", rig.address, pair.fingerprint_hex());
+        rig
+    }
+
+    fn start_in(folder: tempfile::TempDir, name: &str, config: Config) -> Rig {
         let press = Press::default();
         let node = Node::builder()
             .data_dir(folder.path())
@@ -80,8 +88,8 @@ impl Rig {
             .listen("127.0.0.1:0")
             .start()
             .unwrap();
-        let id = node.id().to_string();
-        Rig { node, id, folder, press }
+        let (id, address) = (node.id().to_string(), node.loopback_address().unwrap());
+        Rig { node, address, id, folder, press }
     }
 
     fn slot(&self, miner: &str, version: u32) -> PathBuf {
@@ -95,7 +103,7 @@ fn controller(rigs: &[&Rig]) -> (Node, tempfile::TempDir) {
     for rig in rigs {
         rig.node.peers().allow(&node.identity().public_key(), Grants::CONTROLLER, "test").unwrap();
         node.peers().allow(&rig.node.identity().public_key(), Grants::NONE, "test").unwrap();
-        node.connect(&rig.node.loopback_address().unwrap(), &rig.node.identity().public_key()).unwrap();
+        node.connect(&rig.address, &rig.node.identity().public_key()).unwrap();
     }
     (node, folder)
 }
@@ -136,7 +144,7 @@ fn ask_meanwhile(controller: Controller, rig: String, end: Arc<AtomicBool>) -> s
 
 #[test]
 fn fifty_megabytes_reach_three_rigs_while_each_is_asked_twenty_times_a_second() {
-    let rigs = ["a", "b", "c"].map(|name| Rig::start(name, Config::default()));
+    let rigs = [Rig::start("a", Config::default()), Rig::start("b", Config::default()), Rig::with_tls("c")];
     let (owner, folder) = controller(&rigs.iter().collect::<Vec<_>>());
     let (deployment, bytes) = miner(folder.path(), 50 << 20, 1);
     let ids: Vec<String> = rigs.iter().map(|r| r.id.clone()).collect();
@@ -174,14 +182,8 @@ fn fifty_megabytes_reach_three_rigs_while_each_is_asked_twenty_times_a_second() 
 
 #[test]
 fn a_second_version_is_installed_beside_the_first_and_only_what_is_new_is_sent() {
-    let rig = Rig::start("rig", Config { tls_cert: Some("x".into()), ..Config::default() });
-    let owner_folder = tempfile::tempdir().unwrap();
-    let owner = Node::builder().data_dir(owner_folder.path()).name("owner").start().unwrap();
-    rig.node.peers().allow(&owner.identity().public_key(), Grants::CONTROLLER, "test").unwrap();
-    owner.peers().allow(&rig.node.identity().public_key(), Grants::NONE, "test").unwrap();
-    let pin = std::fs::read_to_string(rig.folder.path().join("cert.pem")).unwrap();
-    let address = format!("wss://{}#{}", rig.node.loopback_address().unwrap(), TlsPair::fingerprint(&pin).unwrap());
-    owner.connect(&address, &rig.node.identity().public_key()).unwrap();
+    let rig = Rig::start("rig", Config::default());
+    let (owner, owner_folder) = controller(&[&rig]);
     let ids = [rig.id.clone()];
     let deploy = |deployment: &Deployment| {
         let mut most = 0;

@@ -50,7 +50,7 @@ pub(crate) fn deploy(globals: &Globals, out: &Out, args: Deploy) -> Result<(), E
     let request = Request::Deploy { rigs, miner, profile, activate: !args.no_activate, dry_run: args.dry_run };
     // A terminal gets bars; everything else one JSON object a line.
     let bars = std::io::stdout().is_terminal() && !out.json() && !args.dry_run;
-    let lines = !bars && !(args.dry_run && !out.json());
+    let lines = !bars && (!args.dry_run || out.json());
     let (mut shown, mut failures, mut written) = (Bars::default(), Vec::new(), Ok(()));
     let mut backend = Backend::open(globals, &request)?;
     let summary = backend.execute(&request, &mut |row| {
@@ -134,8 +134,8 @@ fn amounts(row: &Value) -> (u64, u64) {
 fn size(bytes: u64) -> String {
     match bytes {
         0..1_024 => format!("{bytes} B"),
-        1_024..1_048_576 => format!("{}.{} KiB", bytes >> 10, (bytes & 1_023) * 10 >> 10),
-        _ => format!("{}.{} MiB", bytes >> 20, ((bytes >> 10) & 1_023) * 10 >> 10),
+        1_024..1_048_576 => format!("{}.{} KiB", bytes >> 10, ((bytes & 1_023) * 10) >> 10),
+        _ => format!("{}.{} MiB", bytes >> 20, (((bytes >> 10) & 1_023) * 10) >> 10),
     }
 }
 

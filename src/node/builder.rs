@@ -15,7 +15,7 @@ use crate::runtime::files::marks::MarksFile;
 use crate::runtime::files::paths::Paths;
 use crate::runtime::files::registry::SharedRegistry;
 use crate::runtime::deploy::{DepotHands, DepotThread};
-use crate::runtime::depot::{DepotLimits, Slots};
+use crate::runtime::depot::Slots;
 use crate::runtime::install::Installer;
 use crate::runtime::jobs::{Hands, Jobs, SaveMarks};
 use crate::runtime::net::gate::{Gate, GateLimits};

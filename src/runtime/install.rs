@@ -4,7 +4,7 @@
 use super::depot::{Depot, DepotLimits, SlotFile, SlotVersion, Slots, VersionState};
 use super::files::disk::Disk;
 use crate::base::{Error, Result, Timestamp};
-use crate::bundle::{self, Bundle, PlainProfile, Unpacked, UnpackedFile};
+use crate::bundle::{self, Bundle, PlainProfile, Unpacked};
 use crate::identity::{Identity, PublicKey};
 use crate::message::{Deploy, DeployKind, RawPayload, VersionItem};
 use crate::miners::{self, MinerManager, Profile, ProfileManager};
@@ -88,8 +88,9 @@ impl Installer {
     }
 
     fn install_files(&self, name: &str, version: &str, miner: &Unpacked) -> Result<u32> {
-        let file = |f: &'_ UnpackedFile| SlotFile { path: &f.path, executable: f.executable, bytes: &f.data };
-        let files: Vec<SlotFile<'_>> = miner.files.iter().map(file).collect();
+        let files = miner.files.iter();
+        let files: Vec<SlotFile<'_>> =
+            files.map(|f| SlotFile { path: &f.path, executable: f.executable, bytes: &f.data }).collect();
         self.slots.install_files(name, version, &miner.main, &files, super::clock::wall())
     }
 

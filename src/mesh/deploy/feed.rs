@@ -263,7 +263,7 @@ impl Feeds {
     }
 
     /// Those whose turn has come: at most `feeding_max` at once, in the order of the line.
-    pub(crate) fn take_turns(&mut self, now: Time, feeding_max: usize) -> Vec<FeedId> {
+    pub(crate) fn take_turns(&self, now: Time, feeding_max: usize) -> Vec<FeedId> {
         let active = self.all.values().filter(|f| f.is_active()).count();
         let due = |id: &&FeedId| {
             self.all.get(id).is_some_and(|f| matches!(f.stage, Stage::Queued { not_before } if not_before <= now))
