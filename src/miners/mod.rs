@@ -4,6 +4,7 @@
 //!   embedder brings its own; the real ones are [`crate::ProcessMinerManager`] and
 //!   [`crate::FileProfileManager`].
 //! * [`supervise`]: one child process as a machine: grace, back-off, crash loop, stop.
+//! * [`trial`]: whether a version that was switched to proves itself.
 //! * [`config`]: the only keys that a profile or a controller may set, by miner type.
 //! * [`xmrig`]: XMRig's statistics as it really writes them.
 //! * [`console`]: the last lines a miner wrote, bounded, with secrets masked.
@@ -16,6 +17,7 @@ mod profile;
 mod secrets;
 mod stats;
 pub mod supervise;
+pub mod trial;
 pub mod xmrig;
 
 pub use console::LogSlice;
@@ -77,6 +79,12 @@ pub trait MinerManager: Send + Sync {
 
     /// One of them.
     fn miner(&self, name: &str) -> Result<Arc<dyn MinerInstance>>;
+
+    /// Another version of the slot is current: its running miners go on with that one. Returns at once; what is
+    /// restarted so has not crashed.
+    fn version_switched(&self, slot: &str) {
+        let _ = slot;
+    }
 
     /// The node is stopping: end what runs within `deadline`, but remember that it is wanted.
     fn shutdown(&self, deadline: Duration) {

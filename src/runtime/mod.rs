@@ -2,9 +2,9 @@
 
 pub(crate) mod clock;
 pub(crate) mod control;
+pub(crate) mod crew;
 pub(crate) mod deploy;
 pub(crate) mod depot;
-pub(crate) mod crew;
 pub(crate) mod dispatcher;
 pub(crate) mod files;
 pub(crate) mod hasher;

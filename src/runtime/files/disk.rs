@@ -176,6 +176,22 @@ impl Folder {
         Ok(DiskFile { file: fd.into(), path, disk: self.disk.clone() })
     }
 
+    /// Gives a file of another folder a second name in this one, where nothing may stand. What fails on file
+    /// systems without hard links is told by [`Error::Io`] with kinds such as `PermissionDenied` or `Unsupported`.
+    pub(crate) fn link_from(&self, name: &str, source: &Folder, source_name: &str) -> Result<()> {
+        let (path, from) = (self.child(name)?, source.child(source_name)?);
+        self.disk
+            .pass(Change::File(&path))
+            .and_then(|()| Ok(rustix::fs::linkat(&source.fd, source_name, &self.fd, name, AtFlags::empty())?))
+            .map_err(|e| failed(&format!("link {} to", from.display()), &path, &e))
+    }
+
+    /// A second handle on the same folder.
+    pub(crate) fn try_clone(&self) -> Result<Folder> {
+        let fd = self.fd.try_clone().map_err(|e| failed("open the folder", &self.path, &e))?;
+        Ok(Folder { fd, path: self.path.clone(), disk: self.disk.clone() })
+    }
+
     /// Opens a regular file, for writing too when asked; `None` when there is none of that name.
     pub(crate) fn open_file(&self, name: &str, writable: bool) -> Result<Option<DiskFile>> {
         let path = self.child(name)?;
@@ -377,6 +393,18 @@ impl DiskFile {
         self.file.metadata().map(|meta| meta.len()).map_err(|e| failed("look at", &self.path, &e))
     }
 
+    /// Bytes of disk that it has already.
+    pub(crate) fn allocated_bytes(&self) -> Result<u64> {
+        use std::os::unix::fs::MetadataExt as _;
+        let blocks = self.file.metadata().map(|meta| meta.blocks());
+        blocks.map(|blocks| blocks.saturating_mul(512)).map_err(|e| failed("look at", &self.path, &e))
+    }
+
+    /// `length` bytes from `offset` as a reader; it ends early where the file does.
+    pub(crate) fn range(&self, offset: u64, length: u64) -> Range<'_> {
+        Range { file: &self.file, offset, left: length }
+    }
+
     /// Makes it `size` bytes long with the room for them reserved, so that writing them cannot run out of
     /// space. File systems that cannot reserve only get the size.
     pub(crate) fn reserve(&self, size: u64) -> Result<()> {
@@ -407,6 +435,23 @@ impl DiskFile {
             .pass(Change::Sync(&self.path))
             .and_then(|()| self.file.sync_all())
             .map_err(|e| failed("sync", &self.path, &e))
+    }
+}
+
+/// A part of a file, read from its beginning to its end.
+pub(crate) struct Range<'a> {
+    file: &'a File,
+    offset: u64,
+    left: u64,
+}
+
+impl std::io::Read for Range<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(out.len());
+        let n = self.file.read_at(out.get_mut(..most).unwrap_or_default(), self.offset)?;
+        let read = u64::try_from(n).unwrap_or(0);
+        (self.offset, self.left) = (self.offset.saturating_add(read), self.left.saturating_sub(read));
+        Ok(n)
     }
 }
 

@@ -97,6 +97,29 @@ impl TreeWriter {
         written.sync()
     }
 
+    /// Adds a file that is there already by giving it a second name, without copying it; its mode and its
+    /// content are made durable first. `false`: the file system has no such links, copy it.
+    ///
+    /// # Errors
+    /// As [`TreeWriter::add`]. The content is not hashed here.
+    pub(crate) fn add_link(
+        &mut self,
+        path: &str,
+        executable: bool,
+        file: &DiskFile,
+        at: (&Folder, &str),
+    ) -> Result<bool> {
+        use std::io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
+        file.set_mode(if executable { 0o755 } else { 0o644 })?;
+        file.sync()?;
+        let (folder, name) = self.place(path)?;
+        match folder.link_from(name, at.0, at.1) {
+            Ok(()) => Ok(true),
+            Err(Error::Io { kind: CrossesDevices | PermissionDenied | TooManyLinks | Unsupported, .. }) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Makes the folders durable and gives the tree its name, where nothing (or an empty folder) must be.
     pub(crate) fn finish(mut self, final_name: &str) -> Result<()> {
         self.folders.iter().rev().try_for_each(|(_, folder)| folder.sync())?;
@@ -109,6 +132,12 @@ impl TreeWriter {
     }
 
     fn create(&mut self, path: &str) -> Result<DiskFile> {
+        let (folder, name) = self.place(path)?;
+        folder.create_file(name)
+    }
+
+    /// The folder a path lies in, made with those above it when it is missing, and the name in it.
+    fn place<'a>(&mut self, path: &'a str) -> Result<(&Folder, &'a str)> {
         if path.split('/').count() > DEPTH_MAX {
             return Err(Error::malformed("file path", format!("more than {DEPTH_MAX} components")));
         }
@@ -122,7 +151,7 @@ impl TreeWriter {
             None => self.create_folders(folder)?,
         };
         let Some((_, folder)) = self.folders.get(at) else { return Err(Error::malformed("file path", path)) };
-        folder.create_file(name)
+        Ok((folder, name))
     }
 
     fn position(&self, path: &str) -> Option<usize> {
