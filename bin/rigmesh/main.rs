@@ -4,9 +4,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation))]
 
 mod args;
+mod bundle;
 mod completions;
 mod demo;
 mod exit;
+mod files;
 mod init;
 mod output;
 mod remote;
@@ -71,6 +73,7 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
         "stop",
         "logs",
         "profiles",
+        "bundle",
         "demo",
         "completions",
         "version",
@@ -95,6 +98,7 @@ fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> 
         Command::Start(args) => remote::start(globals, out, args),
         Command::Stop(args) => remote::stop(globals, out, args),
         Command::Logs(args) => remote::logs(globals, out, args),
+        Command::Bundle(args) => bundle::bundle(out, args.command),
         Command::Profiles(args) => remote::profiles(globals, out, args.command),
     }
 }
