@@ -149,8 +149,7 @@ fn fifty_megabytes_reach_three_rigs_while_each_is_asked_twenty_times_a_second() 
     let (deployment, bytes) = miner(folder.path(), 50 << 20, 1);
     let ids: Vec<String> = rigs.iter().map(|r| r.id.clone()).collect();
     let end = Arc::new(AtomicBool::new(false));
-    let asking: Vec<_> =
-        ids.iter().map(|id| ask_meanwhile(owner.controller(), id.clone(), end.clone())).collect();
+    let asking: Vec<_> = ids.iter().map(|id| ask_meanwhile(owner.controller(), id.clone(), end.clone())).collect();
     let (begin, mut told) = (Instant::now(), 0);
     let results = owner.controller().deploy(&ids, &deployment, false, &mut |infos| {
         told += infos.len();
@@ -250,7 +249,11 @@ fn a_bundle_in_one_message_is_installed_as_a_go_node_sends_it() {
         ("type", bundle::Bundle { kind: bundle::BundleType::Other("x".into()), ..sealed.clone() }),
     ] {
         let reply = send(broken);
-        assert_eq!((reply.kind.clone(), reply.parse::<ErrorPayload>().unwrap().code), (MessageType::Error, 1004), "{what}");
+        assert_eq!(
+            (reply.kind.clone(), reply.parse::<ErrorPayload>().unwrap().code),
+            (MessageType::Error, 1004),
+            "{what}"
+        );
     }
     let wrong = bundle::create_miner_bundle(&files, None, None, "press", "other", &mut rng).unwrap();
     assert_eq!(send(wrong).kind, MessageType::Error);

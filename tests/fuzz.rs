@@ -2,12 +2,15 @@
 //! `tests/corpus/` is replayed, then mutated for `FUZZ_MS` milliseconds per target (default 300).
 //! `FUZZ_SEED` repeats a run; the seed is printed.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, unreachable_pub)]
+
+#[path = "fuzz/archives.rs"]
+mod archives;
 
 use rigmesh::base::{Now, Rng, Time, Timestamp, base64_encode, check_json};
-use rigmesh::bundle::{OBJECT_BYTES_MAX, ObjectManifest};
 use rigmesh::formats::smsg::{self, Compression, Format, LinkKey, SealOptions, SmsgMessage, open_link};
 use rigmesh::formats::stmf::{self, FormKey};
+use rigmesh::formats::tim;
 use rigmesh::formats::transform::{self, Transform};
 use rigmesh::formats::trix_crypt::{Obfuscator, decrypt_payload, encrypt_payload, open_tar};
 use rigmesh::formats::{gojson, sigil, squeeze, trix};
@@ -83,40 +86,38 @@ static TARGETS: &[Target] = &[
     },
     Target {
         name: "manifest",
-        law: manifest,
+        law: archives::manifest,
         deepest: |levels| {
             let text = String::from_utf8(corpus("manifest").swap_remove(0)).unwrap();
             format!(r#"{{"x":{},{}"#, nested(levels - 1), text.strip_prefix('{').unwrap()).into_bytes()
         },
     },
+    Target { name: "tar", law: archives::archive, deepest: |levels| archives::one_file(&vec!["x"; levels].join("/")) },
+    Target {
+        name: "stim",
+        law: archives::stim,
+        deepest: |levels| {
+            let sealed = tim::seal_tar(archives::BUNDLE_PASSWORD, b"{}", &[], [[1; 24], [2; 24]]).unwrap();
+            let (_, payload) = trix::split(b"STIM", &sealed, 1 << 16).unwrap();
+            let header = nested(levels);
+            [&b"STIM\x02"[..], &(header.len() as u32).to_be_bytes(), header.as_bytes(), payload].concat()
+        },
+    },
+    Target {
+        name: "stim_parts",
+        law: archives::stim_parts,
+        deepest: |levels| {
+            let profile = nested(levels);
+            let length = u16::try_from(profile.len()).unwrap_or(u16::MAX).to_le_bytes();
+            [&length[..], profile.as_bytes(), &archives::one_file("x")].concat()
+        },
+    },
+    Target {
+        name: "bundle_json",
+        law: archives::bundle_json,
+        deepest: |levels| format!(r#"{{"x":{}}}"#, nested(levels - 1)).into_bytes(),
+    },
 ];
-
-/// A manifest that is read keeps its text, is read again as itself, has paths that stay in their folder, and chunks
-/// that cover exactly its files.
-fn manifest(bytes: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(bytes) else { return false };
-    let Ok(manifest) = ObjectManifest::parse(text, OBJECT_BYTES_MAX) else { return false };
-    assert_eq!((manifest.text(), ObjectManifest::parse(text, OBJECT_BYTES_MAX).as_ref()), (text, Ok(&manifest)));
-    assert_eq!(manifest.id().to_string().parse(), Ok(manifest.id()));
-    let plain = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', '\0', ':']);
-    assert!(manifest.files().iter().all(|file| file.path.split('/').all(plain)));
-    assert!(manifest.files().iter().any(|file| file.path == manifest.main() && file.executable));
-    let count = manifest.chunk_count();
-    for index in (0..count.min(20)).chain(count.saturating_sub(20)..count) {
-        let (start, length) = manifest.chunk_place(index).unwrap();
-        let mut at = start;
-        for part in manifest.chunk_parts(index) {
-            let file = &manifest.files()[part.file];
-            assert_eq!(file.start + part.offset, at);
-            assert!(part.length > 0 && part.offset + u64::from(part.length) <= file.size);
-            at += u64::from(part.length);
-        }
-        assert_eq!(at, start + u64::from(length));
-        assert_eq!(at == manifest.size(), index == count - 1);
-    }
-    assert!(manifest.chunk_place(count).is_none());
-    true
-}
 
 /// A list of sigils, one letter each in front of a `|`, done to what follows: nothing above the bound comes
 /// out, undoing gives the data back, and undoing anything at all never panics.
@@ -461,6 +462,19 @@ const TOKENS: &[&[u8]] = &[
     b"\x00\x00\x00\x00",
     b"\xff\xff\xff\xff",
     b"=",
+    b"./",
+    b"../",
+    b"//",
+    b"\\",
+    b"9 path=x\n",
+    b"10 size=9\n",
+    b"22 GNU.sparse.major=1\n",
+    b"00000000001\0",
+    b"77777777777\0",
+    b"\x80\0\0\0",
+    b"ustar\x0000",
+    b"ustar  \0",
+    b"\"data\":\"AAEC\"",
 ];
 
 fn range(rng: &mut Rng, length: usize) -> (usize, usize) {

@@ -44,6 +44,14 @@ const COMMANDS: &[Entry] = &[
     ),
     ("versions", "show installed versions", &["--all", "--miner"]),
     ("rollback", "go back to another version", &["--to"]),
+    (
+        "bundle create",
+        "make a bundle",
+        &["--profile", "--miner", "--main", "--name", "--password-file", "--as", "--output", "--force"],
+    ),
+    ("bundle inspect", "show a bundle", &["--password-file"]),
+    ("bundle verify", "check a bundle", &["--checksum", "--password-file"]),
+    ("bundle extract", "take a bundle apart", &["--password-file", "--to", "--profile-to", "--name", "--force"]),
     ("demo", "try everything here", &["--seconds"]),
     ("completions", "print a completion script", &[]),
     ("version", "print the version", &[]),
@@ -56,10 +64,11 @@ const CHOICES: &[(&str, &str)] = &[
     ("--grant", "controller observe operate deploy"),
     ("--log-level", "off error warn info debug trace"),
     ("--type", "sha256d xmrig command"),
+    ("--as", "stim json tim"),
     ("completions", "bash zsh fish"),
 ];
 /// Options that name a file or folder.
-const FILES: &[&str] = &["--data-dir", "--config"];
+const FILES: &[&str] = &["--data-dir", "--config", "--output", "--password-file", "--to", "--profile-to"];
 
 /// The script for a shell.
 pub(crate) fn script(shell: &str) -> Result<String, Exit> {
@@ -186,7 +195,7 @@ mod tests {
         for first in firsts() {
             assert!(top.contains(&format!("\n  {first} ")), "{first}");
         }
-        for first in ["peers", "profiles"] {
+        for first in ["peers", "profiles", "bundle"] {
             let text = help(first);
             assert!(seconds(first).iter().all(|s| text.contains(&format!("\n  {s} "))), "{text}");
         }

@@ -5,8 +5,8 @@ use crate::exit::{self, Exit};
 use crate::output::Out;
 use crate::remote::{Backend, ask, label, read_file, rigs};
 use crate::table;
-use rigmesh::control::{DeployMiner, Failure, Request, parse_profile};
 use rigmesh::DeployFile;
+use rigmesh::control::{DeployMiner, Failure, Request, parse_profile};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
@@ -46,7 +46,8 @@ pub(crate) fn deploy(globals: &Globals, out: &Out, args: Deploy) -> Result<(), E
     if args.miner.is_empty() && (args.name.is_some() || args.main.is_some() || args.version.is_some()) {
         return Err(Exit::usage("--name, --main and --as-version go with --miner"));
     }
-    let miner = if args.miner.is_empty() { None } else { Some(miner(&args.miner, args.name, args.version, args.main)?) };
+    let miner =
+        if args.miner.is_empty() { None } else { Some(miner(&args.miner, args.name, args.version, args.main)?) };
     let request = Request::Deploy { rigs, miner, profile, activate: !args.no_activate, dry_run: args.dry_run };
     // A terminal gets bars; everything else one JSON object a line.
     let bars = std::io::stdout().is_terminal() && !out.json() && !args.dry_run;
@@ -140,7 +141,12 @@ fn size(bytes: u64) -> String {
 }
 
 /// The miner that files and folders make.
-fn miner(given: &[PathBuf], name: Option<String>, version: Option<String>, main: Option<String>) -> Result<DeployMiner, Exit> {
+fn miner(
+    given: &[PathBuf],
+    name: Option<String>,
+    version: Option<String>,
+    main: Option<String>,
+) -> Result<DeployMiner, Exit> {
     let mut files = Vec::new();
     for path in given {
         let path = std::path::absolute(path).map_err(|e| Exit::usage(format!("{}: {e}", path.display())))?;
@@ -169,7 +175,8 @@ fn collect(root: &Path, path: &Path, depth: usize, files: &mut Vec<DeployFile>) 
         if depth >= DEPTH_MAX {
             return Err(Exit::new(exit::CONFIG, format!("{}: more than {DEPTH_MAX} folders deep", path.display())));
         }
-        let entries = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|e| wrong(&e))?;
+        let entries =
+            std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|e| wrong(&e))?;
         let mut paths: Vec<PathBuf> = entries.into_iter().map(|e| e.path()).collect();
         paths.sort();
         return paths.iter().try_for_each(|path| collect(root, path, depth + 1, files));
@@ -178,9 +185,9 @@ fn collect(root: &Path, path: &Path, depth: usize, files: &mut Vec<DeployFile>) 
         return Err(Exit::new(exit::CONFIG, format!("more than {FILES_MAX} files")));
     }
     let inside = if path == root { path.file_name().map(Path::new) } else { path.strip_prefix(root).ok() };
-    let inside = inside.and_then(Path::to_str).ok_or_else(|| {
-        Exit::new(exit::CONFIG, format!("{}: the name is not UTF-8", path.display()))
-    })?;
+    let inside = inside
+        .and_then(Path::to_str)
+        .ok_or_else(|| Exit::new(exit::CONFIG, format!("{}: the name is not UTF-8", path.display())))?;
     let executable = meta.permissions().mode() & 0o111 != 0;
     files.push(DeployFile { file: path.to_owned(), path: inside.to_owned(), executable });
     Ok(())

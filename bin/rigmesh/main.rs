@@ -4,10 +4,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation))]
 
 mod args;
+mod bundle;
 mod completions;
 mod demo;
 mod deploy;
 mod exit;
+mod files;
 mod init;
 mod output;
 mod remote;
@@ -75,6 +77,7 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
         "deploy",
         "versions",
         "rollback",
+        "bundle",
         "demo",
         "completions",
         "version",
@@ -99,6 +102,7 @@ fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> 
         Command::Start(args) => remote::start(globals, out, args),
         Command::Stop(args) => remote::stop(globals, out, args),
         Command::Logs(args) => remote::logs(globals, out, args),
+        Command::Bundle(args) => bundle::bundle(out, args.command),
         Command::Profiles(args) => remote::profiles(globals, out, args.command),
         Command::Deploy(args) => deploy::deploy(globals, out, args),
         Command::Versions(args) => deploy::versions(globals, out, args),

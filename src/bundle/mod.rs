@@ -21,8 +21,8 @@ pub use create::{
 pub use extract::{PlainProfile, Unpacked, UnpackedFile, extract_miner_bundle, extract_profile_bundle, unpack};
 pub use fit::{FRAME_BYTES_GO, check_fits, deploy_frame_bytes, miner_bundle_bytes, miner_bytes_max};
 pub use manifest::{
-    CHUNK_BYTES, ChunkPart, MANIFEST_BYTES_MAX, ManifestError, OBJECT_BYTES_MAX, OBJECT_BYTES_MAX_V1,
-    ObjectFile, ObjectId, ObjectManifest, check_object_name,
+    CHUNK_BYTES, ChunkPart, MANIFEST_BYTES_MAX, ManifestError, OBJECT_BYTES_MAX, OBJECT_BYTES_MAX_V1, ObjectFile,
+    ObjectId, ObjectManifest, check_object_name,
 };
 pub use manifest_build::ManifestBuilder;
 pub use text::{read_bundle, stream_bundle};
@@ -39,8 +39,8 @@ use std::fmt;
 /// The largest profile in a bundle, bytes: what the profile store takes.
 pub const PROFILE_BYTES_MAX: usize = 64 << 10;
 
-/// The most files of a miner, and the most folders they lie in.
-pub const FILES_MAX: usize = 256;
+/// The most files of a miner, and the most folders they lie in: as many as an object may have.
+pub use manifest::FILES_MAX;
 
 /// The most components of a file's path in a bundle.
 pub const COMPONENTS_MAX: usize = 16;

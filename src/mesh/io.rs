@@ -155,13 +155,28 @@ pub(crate) struct Permit {
 #[derive(Debug)]
 pub(crate) enum Work {
     Stats,
-    Start { miner_type: String, profile_id: Option<String>, config: Option<serde_json::Value> },
-    Stop { miner: String },
-    Logs { miner: String, lines: usize, since_ms: Option<i64> },
+    Start {
+        miner_type: String,
+        profile_id: Option<String>,
+        config: Option<serde_json::Value>,
+    },
+    Stop {
+        miner: String,
+    },
+    Logs {
+        miner: String,
+        lines: usize,
+        since_ms: Option<i64>,
+    },
     /// A bundle in one message, as Go nodes send it.
     Deploy(Box<Deploy>),
-    Versions { name: Option<String> },
-    Rollback { name: String, slot: Option<u32> },
+    Versions {
+        name: Option<String>,
+    },
+    Rollback {
+        name: String,
+        slot: Option<u32>,
+    },
 }
 
 /// One object owed to one rig.
@@ -243,10 +258,25 @@ pub(crate) enum DepotTask {
 /// What the depot did.
 #[derive(Debug)]
 pub(crate) enum DepotEvent {
-    Offered { pull: PullId, result: Result<Offered> },
-    Stored { pull: PullId, index: u32, result: Result<Stored> },
-    Installed { pull: PullId, result: Result<u32> },
-    Read { feed: FeedId, h: u32, index: u32, chunk: Result<RawPayload> },
+    Offered {
+        pull: PullId,
+        result: Result<Offered>,
+    },
+    Stored {
+        pull: PullId,
+        index: u32,
+        result: Result<Stored>,
+    },
+    Installed {
+        pull: PullId,
+        result: Result<u32>,
+    },
+    Read {
+        feed: FeedId,
+        h: u32,
+        index: u32,
+        chunk: Result<RawPayload>,
+    },
     /// Marks that belonged to an offer could not be saved.
     MarksFailed,
 }
@@ -276,11 +306,17 @@ pub(crate) enum Stored {
 #[derive(Debug)]
 pub(crate) enum JobResult {
     Stats(Vec<MinerStats>),
-    Started { name: String },
-    Stopped { name: String },
+    Started {
+        name: String,
+    },
+    Stopped {
+        name: String,
+    },
     Logs(LogSlice),
     /// A bundle was installed; its name given back.
-    Deployed { name: String },
+    Deployed {
+        name: String,
+    },
     Versions(Vec<VersionItem>),
 }
 

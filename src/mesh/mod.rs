@@ -19,11 +19,11 @@ mod rpc;
 mod worker;
 
 pub(crate) use deploy::{CHUNK_BYTES, CHUNK1, SLOTS1};
-pub use io::{FeedInfo, LinkInfo};
 pub(crate) use io::{
-    Answer, CallId, ChunkSource, Command, ConnectTo, DepotEvent, DepotTask, DialId, FeedObject, Input, JobId, JobResult,
-    LinkId, MarksSnapshot, Offered, Output, Owed, Permit, PullId, Stored, Target, Work,
+    Answer, CallId, ChunkSource, Command, ConnectTo, DepotEvent, DepotTask, DialId, FeedObject, Input, JobId,
+    JobResult, LinkId, MarksSnapshot, Offered, Output, Owed, Permit, PullId, Stored, Target, Work,
 };
+pub use io::{FeedInfo, LinkInfo};
 pub(crate) use marks::MarksTable;
 
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
@@ -153,8 +153,21 @@ impl Mesh {
                 let dialogue = Dialogue::new(self.config.dialogue.clone(), self.id.clone(), &established, now.mono);
                 let Established { identity, key, id, .. } = *established;
                 let (peer, since) = (id.to_string(), now.wall);
-                self.links
-                    .insert(link, Link { key, peer, identity, address, dial, dialogue, limits, since, caps: Vec::new(), closing: false });
+                self.links.insert(
+                    link,
+                    Link {
+                        key,
+                        peer,
+                        identity,
+                        address,
+                        dial,
+                        dialogue,
+                        limits,
+                        since,
+                        caps: Vec::new(),
+                        closing: false,
+                    },
+                );
                 self.drive_link(now, link); // the first ping is due
             }
             Input::Message { link, message } => self.handle_message(now, link, message),

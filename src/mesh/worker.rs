@@ -153,9 +153,7 @@ pub(crate) fn reply_payload(me: &Me<'_>, now: Now, request: &Message, result: Re
             };
             Payload::Logs(Logs { miner_name: name, lines: Some(lines), has_more: slice.has_more || cut })
         }
-        Ok(JobResult::Deployed { name }) => {
-            Payload::DeployAck(DeployAck { success: true, name, error: String::new() })
-        }
+        Ok(JobResult::Deployed { name }) => Payload::DeployAck(DeployAck { success: true, name, error: String::new() }),
         Ok(JobResult::Versions(versions)) => Payload::Versions(Versions { versions }),
         Err(e @ Error::Rejected(Refusal::Permission(_))) => failure(&e),
         Err(e) if acks => {

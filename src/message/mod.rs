@@ -14,8 +14,8 @@ mod stats;
 
 pub(crate) use deploy::WANT_MAX;
 pub use deploy::{
-    Chunk, ChunkGet, DeployCancel, DeployDone, DeployOffer, DeployState, GetVersions, OfferState, Rollback, VersionItem,
-    Versions,
+    Chunk, ChunkGet, DeployCancel, DeployDone, DeployOffer, DeployState, GetVersions, OfferState, Rollback,
+    VersionItem, Versions,
 };
 pub use envelope::Message;
 pub use kind::{

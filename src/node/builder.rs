@@ -8,14 +8,14 @@ use crate::message::{Announcement, Message};
 use crate::miners::{MinerManager, ProfileManager};
 use crate::peers::PeerAuthMode;
 use crate::runtime::clock::{Clock, system_rng};
+use crate::runtime::deploy::{DepotHands, DepotThread};
+use crate::runtime::depot::Slots;
 use crate::runtime::dispatcher::Dispatcher;
 use crate::runtime::files::identity::IdentityFiles;
 use crate::runtime::files::lock::FolderLock;
 use crate::runtime::files::marks::MarksFile;
 use crate::runtime::files::paths::Paths;
 use crate::runtime::files::registry::SharedRegistry;
-use crate::runtime::deploy::{DepotHands, DepotThread};
-use crate::runtime::depot::Slots;
 use crate::runtime::install::Installer;
 use crate::runtime::jobs::{Hands, Jobs, SaveMarks};
 use crate::runtime::net::gate::{Gate, GateLimits};
@@ -235,7 +235,10 @@ impl NodeBuilder {
             clock.now(),
         );
         let save_marks: SaveMarks = Arc::new(move |snapshot| marks_file.save(snapshot));
-        let installer = self.miners.clone().map(|miners| installer(&config, &paths, &identity, miners, self.profiles.clone(), self.slots.clone()));
+        let installer = self
+            .miners
+            .clone()
+            .map(|miners| installer(&config, &paths, &identity, miners, self.profiles.clone(), self.slots.clone()));
         let installer = installer.transpose()?;
         let hands = Hands {
             miners: self.miners.clone(),

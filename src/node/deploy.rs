@@ -6,8 +6,8 @@ use crate::base::{Error, Result};
 use crate::bundle;
 use crate::mesh::{Answer, CallId, Command, ConnectTo, FeedInfo, FeedObject, SLOTS1};
 use crate::message::{
-    Deploy, DeployAck, GetVersions, Message, MessageType, MinerAck, Payload, RawPayload, Rollback, VersionItem, Versions,
-    parse_response,
+    Deploy, DeployAck, GetVersions, Message, MessageType, MinerAck, Payload, RawPayload, Rollback, VersionItem,
+    Versions, parse_response,
 };
 use crate::miners::Profile;
 use crate::runtime::clock::system_rng;
@@ -72,7 +72,10 @@ impl Deployment {
                 None => {
                     let paths: Vec<&str> = many.iter().map(|f| f.path.as_str()).collect();
                     let next = "name the one that is started (--main)";
-                    return Err(Error::Config(format!("none of the files is called {name}: {next}: {}", paths.join(", "))));
+                    return Err(Error::Config(format!(
+                        "none of the files is called {name}: {next}: {}",
+                        paths.join(", ")
+                    )));
                 }
             },
         };
@@ -251,8 +254,10 @@ impl Controller {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if let Ok(infos) = self.deploys() {
-                        let ours: Vec<FeedInfo> =
-                            infos.into_iter().filter(|i| i.object == deployment.id() && rigs.contains(&i.peer)).collect();
+                        let ours: Vec<FeedInfo> = infos
+                            .into_iter()
+                            .filter(|i| i.object == deployment.id() && rigs.contains(&i.peer))
+                            .collect();
                         progress(&ours);
                     }
                 }
@@ -379,16 +384,13 @@ impl Controller {
         let password = self.password_for(rig)?;
         let contents = deployment.read_files()?;
         let pairs = deployment.files.iter().zip(&contents);
-        let files: Vec<bundle::MinerFile<'_>> = pairs
-            .map(|(f, data)| bundle::MinerFile { path: &f.path, executable: f.executable, data })
-            .collect();
+        let files: Vec<bundle::MinerFile<'_>> =
+            pairs.map(|(f, data)| bundle::MinerFile { path: &f.path, executable: f.executable, data }).collect();
         let profile = deployment.profile.as_ref().map(serde_json::to_vec).transpose();
         let profile = profile.map_err(|e| Error::malformed("profile", e.to_string()))?;
         let (main, mut rng) = (Some(deployment.main.as_str()), system_rng()?);
         let sealed = match profile.as_deref() {
-            Some(profile) => {
-                bundle::create_full_bundle(&files, main, profile, &deployment.name, &password, &mut rng)?
-            }
+            Some(profile) => bundle::create_full_bundle(&files, main, profile, &deployment.name, &password, &mut rng)?,
             None => bundle::create_miner_bundle(&files, main, None, &deployment.name, &password, &mut rng)?,
         };
         bundle::check_fits(&sealed, max)?;

@@ -64,7 +64,10 @@ impl DepotThread {
             DepotTask::Read { feed, h, index, .. } => {
                 Some(DepotEvent::Read { feed, h, index, chunk: Err(Error::Busy) })
             }
-            DepotTask::Forget { .. } | DepotTask::LetGo { .. } | DepotTask::ForgetKey { .. } | DepotTask::SaveOwed(_) => {
+            DepotTask::Forget { .. }
+            | DepotTask::LetGo { .. }
+            | DepotTask::ForgetKey { .. }
+            | DepotTask::SaveOwed(_) => {
                 log::warn!(target: "deploy", "the disk is behind: a deployment's notes were not kept");
                 None
             }

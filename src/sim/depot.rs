@@ -135,11 +135,8 @@ impl Depot {
             .incoming
             .entry(offer.t.clone())
             .or_insert_with(|| Incoming { manifest: offer.manifest.clone(), chunks: vec![None; count] });
-        let missing: Vec<(u32, u32)> = (0u32..)
-            .zip(&incoming.chunks)
-            .filter(|(_, chunk)| chunk.is_none())
-            .map(|(index, _)| (index, 1))
-            .collect();
+        let missing: Vec<(u32, u32)> =
+            (0u32..).zip(&incoming.chunks).filter(|(_, chunk)| chunk.is_none()).map(|(index, _)| (index, 1)).collect();
         match missing.len() as u64 {
             0 => Offered::Have,
             n => Offered::Need { missing, bytes: n * CHUNK_BYTES },
@@ -152,7 +149,8 @@ impl Depot {
             let gone = || Error::NotFound("no such object".to_owned());
             let incoming = self.incoming.get_mut(t).ok_or_else(gone)?;
             let at = usize::try_from(index).unwrap_or(usize::MAX);
-            let fits = hashes(&incoming.manifest).get(at).is_some_and(|h| *h == hex::encode(Sha256::digest(&chunk.data)));
+            let fits =
+                hashes(&incoming.manifest).get(at).is_some_and(|h| *h == hex::encode(Sha256::digest(&chunk.data)));
             if !fits || self.damage > 0 {
                 self.damage = self.damage.saturating_sub(1);
                 return Ok(Stored::Wrong);

@@ -102,7 +102,9 @@ fn a_miner_is_shipped_run_replaced_and_taken_back_by_hand_and_by_the_rig_itself(
     // The owner at the rig itself sees and does the same.
     assert!(pair.rig.run(&["versions", "self"]).ok().out.contains("xmrig 2"));
     pair.rig.run(&["rollback", "self", "xmrig", "--to", "1"]).ok();
-    assert!(pair.rig.run(&["versions", "self"]).ok().out.lines().any(|l| l.contains("xmrig 1 ") && l.contains("current")));
+    assert!(
+        pair.rig.run(&["versions", "self"]).ok().out.lines().any(|l| l.contains("xmrig 1 ") && l.contains("current"))
+    );
 }
 
 /// Random bytes that look like a miner.

@@ -2,7 +2,7 @@
 //! the path, and refuses every other trick.
 //!
 //! The reader works on one slice and copies nothing: a size that lies costs nothing, since no more is believed
-//! than is there. Numbers are plain octal; links, devices, FIFOs, sparse files, GNU long names, global PAX
+//! than is there. Sizes are plain octal; links, devices, FIFOs, sparse files, GNU long names, global PAX
 //! headers and PAX records that change a size refuse the archive.
 
 use super::names::{self, Together};
@@ -121,7 +121,7 @@ pub fn read(bytes: &[u8], limits: Limits, end: End) -> Result<Vec<TarEntry<'_>>>
         if total > limits.total_bytes_max {
             return Err(limit(format!("files of more than {} bytes together", limits.total_bytes_max)));
         }
-        let executable = !is_folder && octal(field(header, 100, 8), "mode")? & 0o111 != 0;
+        let executable = !is_folder && may_execute(field(header, 100, 8))?;
         let data = take_data(&mut rest, size)?;
         let Some(name) = checked(name, is_folder)? else { continue };
         together.add(&name, !is_folder)?;
@@ -238,6 +238,15 @@ fn octal(field: &[u8], what: &str) -> Result<u64> {
     }
     // At most 12 digits of 3 bits.
     digits.iter().try_fold(0u64, |n, d| if *d < b'8' { Ok(n << 3 | u64::from(d - b'0')) } else { Err(wrong()) })
+}
+
+/// Whether the mode lets anybody execute the file. Modes with Go's own high bits come as binary numbers.
+fn may_execute(mode: &[u8]) -> Result<bool> {
+    let low = match mode {
+        [0x80, .., low] => u64::from(*low),
+        _ => octal(mode, "mode")?,
+    };
+    Ok(low & 0o111 != 0)
 }
 
 /// Takes an entry's content and its padding.
@@ -500,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_plain_octal() {
+    fn sizes_are_plain_octal() {
         let sized = |text: &[u8]| one(|h| put(h, 124, text), b"x");
         for good in [b"00000000001\0", b"          1 ", b"1\0\0\0\0\0\0\0\0\0\0\0"] {
             assert!(read_all(&sized(good)).is_ok());
@@ -517,6 +526,11 @@ mod tests {
         ];
         for bad in lies {
             assert!(read_all(&sized(bad)).is_err(), "{bad:?}");
+        }
+        for (mode, want) in
+            [(b"0000755\0", true), (b"0104711 ", true), (b"0000644\0", false), (b"\x80\0\0\0\x40\0\0\0", false)]
+        {
+            assert_eq!(read_all(&one(|h| put(h, 100, mode), b"x")).unwrap()[0].executable, want);
         }
         let mut wrong_sum = one(|_| (), b"x");
         wrong_sum[0] = b'b';

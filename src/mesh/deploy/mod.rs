@@ -288,7 +288,8 @@ impl Mesh {
             }
             Err(e) => return self.cancel_feed(now, id, &e.to_string(), e),
         };
-        let bytes = (feed.object.size - CHUNK_BYTES.saturating_mul(index.into()).min(feed.object.size)).min(CHUNK_BYTES);
+        let bytes =
+            (feed.object.size - CHUNK_BYTES.saturating_mul(index.into()).min(feed.object.size)).min(CHUNK_BYTES);
         feed.sent(now.mono, bytes);
         let Some(peer) = self.links.link(link).filter(|l| !l.closing).map(|l| l.peer.clone()) else { return };
         let payload = Payload::Other { kind: MessageType::Chunk, raw };
@@ -304,10 +305,9 @@ impl Mesh {
         }
         let result = match (done.ok, done.code) {
             (true, _) => Ok(Answer::Deployed { slot: done.slot, already: false }),
-            (false, code) => Err(Error::Remote {
-                code: code.unwrap_or(ErrorCode::OPERATION_FAILED),
-                message: done.error.clone(),
-            }),
+            (false, code) => {
+                Err(Error::Remote { code: code.unwrap_or(ErrorCode::OPERATION_FAILED), message: done.error.clone() })
+            }
         };
         self.finish_feed(now, id, result);
     }
@@ -507,9 +507,10 @@ impl Mesh {
 
     fn handle_chunk(&mut self, now: Now, link: LinkId, message: &Message) {
         let Some((h, index)) = chunk_head(message.payload.as_str()) else { return };
-        let wanted = self.pulls.by_number(link, h).filter(|id| {
-            self.pulls.pull_mut(*id).is_some_and(|p| p.handle_chunk(now.mono, index) == Arrival::Wanted)
-        });
+        let wanted = self
+            .pulls
+            .by_number(link, h)
+            .filter(|id| self.pulls.pull_mut(*id).is_some_and(|p| p.handle_chunk(now.mono, index) == Arrival::Wanted));
         let Some(id) = wanted else {
             log::debug!(target: "deploy", link = link.0; "a chunk that nobody asked for was dropped");
             return;
@@ -601,8 +602,12 @@ impl Mesh {
 
     /// A link is gone: what was pulled over it stays on disk for the next offer. An install goes on.
     pub(super) fn pulls_link_down(&mut self, link: LinkId) {
-        let gone: Vec<PullId> =
-            self.pulls.iter().filter(|(_, p)| p.link == link && p.stage != Stage::Installing).map(|(id, _)| id).collect();
+        let gone: Vec<PullId> = self
+            .pulls
+            .iter()
+            .filter(|(_, p)| p.link == link && p.stage != Stage::Installing)
+            .map(|(id, _)| id)
+            .collect();
         for id in gone {
             self.let_go(id);
         }

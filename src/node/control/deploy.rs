@@ -4,8 +4,8 @@ use super::execute::{Each, Executor, Tally};
 use super::rows::{About, result_row};
 use super::{DeployMiner, Rigs, Summary};
 use crate::base::{Error, Result};
-use crate::message::VersionItem;
 use crate::mesh::FeedInfo;
+use crate::message::VersionItem;
 use crate::miners::{self, Profile};
 use crate::node::deploy::{Deployed, Deployment, check_one_message};
 use serde_json::{Value, json};
@@ -30,7 +30,9 @@ impl Executor<'_> {
             miners::config::check(&profile.miner_type, &profile.config).map_err(|e| Error::Config(e.to_string()))?;
         }
         let Some(miner) = order.miner else {
-            let profile = order.profile.ok_or_else(|| Error::Config("nothing to deploy: name a miner or a profile".to_owned()))?;
+            let profile = order
+                .profile
+                .ok_or_else(|| Error::Config("nothing to deploy: name a miner or a profile".to_owned()))?;
             return self.deploy_profile(asked.own, &asked.peers, &profile, order.dry_run, each);
         };
         let DeployMiner { name, version, main, files } = miner;
@@ -53,7 +55,8 @@ impl Executor<'_> {
             for info in infos {
                 let changed = shown.get(&info.peer) != Some(info);
                 if let Some(about) = abouts.get(&info.peer).filter(|_| changed || overdue) {
-                    let more = json!({ "event": "progress", "state": info.state, "done": info.done, "total": info.total });
+                    let more =
+                        json!({ "event": "progress", "state": info.state, "done": info.done, "total": info.total });
                     tally.row(result_row(about, more));
                     shown.insert(info.peer.clone(), info.clone());
                     last = Instant::now();

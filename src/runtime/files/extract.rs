@@ -22,6 +22,15 @@ pub fn extract_miner_bundle_to(bundle: Bundle, password: &str, dest: &Path) -> R
     Ok((main, unpacked.profile))
 }
 
+/// Writes a miner that was unpacked in memory into the folder `dest`, by the rules of [`extract_miner_bundle_to`]. Returns
+/// where its main file is.
+///
+/// # Errors
+/// [`Error::Config`] when something stands at `dest`; [`Error::Io`].
+pub fn write_unpacked_miner(unpacked: &Unpacked, dest: &Path) -> Result<PathBuf> {
+    write_unpacked(&Disk::real(), unpacked, dest)
+}
+
 /// Writes an unpacked miner into the folder `dest`; where its main file then is.
 pub(crate) fn write_unpacked(disk: &Disk, unpacked: &Unpacked, dest: &Path) -> Result<PathBuf> {
     static NEXT: AtomicU64 = AtomicU64::new(0);

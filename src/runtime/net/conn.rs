@@ -88,7 +88,8 @@ impl Conn {
         let Parts { socket, tls, clock, threads, pass, outbound, masks } = parts;
         let _ = socket.set_write_timeout(Some(WRITE_DEADLINE));
         let client = masks.is_some();
-        let out = Out { outbound, masks, wire: Vec::new(), control: None, lean: false, writer: false, state: State::Open };
+        let out =
+            Out { outbound, masks, wire: Vec::new(), control: None, lean: false, writer: false, state: State::Open };
         Arc::new(Conn { id, socket, tls, client, clock, threads, pass, out: Mutex::new(out), work: Condvar::new() })
     }
 

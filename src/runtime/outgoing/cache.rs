@@ -61,8 +61,7 @@ mod tests {
     #[test]
     fn rigs_at_similar_places_share_one_read_and_no_more_than_64_chunks_are_kept() {
         let source = Arc::new(Counted::default());
-        let object =
-            FeedObject { t: "t".into(), manifest: "".into(), size: 400, chunks: 100, source: source.clone() };
+        let object = FeedObject { t: "t".into(), manifest: "".into(), size: 400, chunks: 100, source: source.clone() };
         let mut cache = ChunkCache::default();
         for index in 0..100 {
             for _rig in 0..3 {

@@ -3,8 +3,8 @@
 
 use super::source::Recipe;
 use crate::base::{Error, Result, check_json};
-use crate::message::RawPayload;
 use crate::mesh::Owed;
+use crate::message::RawPayload;
 use crate::runtime::files::atomic;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
