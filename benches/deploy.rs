@@ -28,8 +28,8 @@ fn main() {
     }
     let folder = tempfile::tempdir().unwrap();
     let (rig, owner) = (folder.path().join("r"), folder.path().join("o"));
-    for (data, role) in [(&rig, "worker"), (&owner, "controller")] {
-        run(data, &["init", "--role", role, "--name", role]);
+    for (data, role, name) in [(&rig, "worker", "rig"), (&owner, "controller", "owner")] {
+        run(data, &["init", "--role", role, "--name", name]);
     }
     run(&rig, &["peers", "allow", &key(&owner), "--grant", "controller"]);
     let (serving, address) = serve(&rig, "127.0.0.1:0");
