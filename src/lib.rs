@@ -121,6 +121,7 @@ pub mod sim;
 pub use mesh::LinkInfo;
 pub use node::control;
 pub use node::{Config, Controller, Node, NodeBuilder, Sweep, Transport};
+pub use runtime::depot::{DepotLimits, SlotFile, SlotVersion, Slots, VersionState};
 pub use runtime::files::identity::{IdentityFiles, NodeManager};
 pub use runtime::files::lock::FolderLock;
 pub use runtime::files::paths::Paths;
