@@ -5,9 +5,12 @@
 mod support;
 
 use rigmesh::base::Error;
+use rigmesh::base::Timestamp;
 use rigmesh::miners::supervise::Policy;
 use rigmesh::miners::{MinerInstance, MinerManager, MinerState, MinerStats, Profile, ProfileManager, StartRequest};
-use rigmesh::{DeclaredCommand, FileProfileManager, MinerSettings, ProcessMinerManager};
+use rigmesh::{
+    DeclaredCommand, DepotLimits, FileProfileManager, MinerSettings, ProcessMinerManager, SlotFile, Slots, VersionState,
+};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -401,6 +404,196 @@ fn what_ran_before_a_power_cut_runs_after_it_and_what_was_stopped_does_not() {
     assert!(restored.iter().any(|(name, result)| name == "main" && matches!(result, Err(Error::NotFound(_)))));
     assert_eq!(third.list_miners().len(), 1);
     assert_eq!(third.restore(&profiles).len(), 2);
+}
+
+/// A script that says which version it is and becomes the stand-in, with `4Wallet` in its configuration replaced.
+fn version(n: u32, user: &str) -> String {
+    let fake = fake_xmrig();
+    format!(
+        "#!/bin/sh\necho this is version {n}\nf=${{1#--config=}}\nsed s/4Wallet/{user}/ \"$f\" >\"$f.{n}\"\nexec {} --config=\"$f.{n}\"\n",
+        fake.display()
+    )
+}
+
+const DIES: &str = "#!/bin/sh\necho broken build\nexit 3\n";
+
+fn slots(dir: &Path) -> Arc<Slots> {
+    Arc::new(Slots::open(dir, &DepotLimits::default()).unwrap())
+}
+
+/// Installs a script as the next version of a slot and switches to it, as a deploy does.
+fn deploy(slots: &Slots, manager: Option<&ProcessMinerManager>, slot: &str, script: &str) -> u32 {
+    let files = [SlotFile { path: "bin/main", executable: false, bytes: script.as_bytes() }];
+    let at = Timestamp::from_unix(1_800_000_000, 0);
+    let n = slots.install_files(slot, "1.0", "bin/main", &files, at).unwrap();
+    slots.activate(slot, n).unwrap();
+    if let Some(manager) = manager {
+        manager.version_switched(slot);
+    }
+    n
+}
+
+fn current(slots: &Slots) -> u32 {
+    slots.versions(None).iter().find(|row| row.current).map_or(0, |row| row.number)
+}
+
+fn says(miner: &Arc<dyn MinerInstance>, line: &str) -> bool {
+    lines(miner).iter().any(|one| one == line)
+}
+
+fn note(miner: &Arc<dyn MinerInstance>) -> String {
+    stats(miner).note.unwrap_or_default()
+}
+
+#[test]
+fn an_installed_version_is_run_and_a_switch_restarts_its_miners_without_a_crash() {
+    let _running = together();
+    let dir = tempfile::tempdir().unwrap();
+    let slots = slots(dir.path());
+    let manager = ProcessMinerManager::with_slots(xmrig_settings(dir.path()), Arc::clone(&slots)).unwrap();
+    let (one, two) = (manager.start_miner(&pool("4Wallet")).unwrap(), manager.start_miner(&pool("4Wallet")).unwrap());
+    let other = manager.start_miner(&request("sha256d", json!({"intensity": 1}))).unwrap();
+    comes_to(&one, MinerState::Hashing);
+    assert!(!lines(&one).iter().any(|line| line.contains("version")), "the rig's own program");
+    let untouched = stats(&other).pid;
+    for n in 1..=2 {
+        assert_eq!(deploy(&slots, Some(&manager), "xmrig", &version(n, "4Wallet")), n);
+        for miner in [&one, &two] {
+            eventually("the new version hashes", 10, || {
+                says(miner, &format!("this is version {n}")) && stats(miner).state == MinerState::Hashing
+            });
+            assert_eq!((stats(miner).restarts, note(miner)), (0, String::new()));
+        }
+    }
+    assert_eq!(slots.rollback("xmrig", None), Ok(1));
+    manager.version_switched("xmrig");
+    let started = |n: u32| lines(&one).iter().filter(|line| **line == format!("this is version {n}")).count();
+    eventually("version 1 again", 10, || started(1) == 2 && stats(&one).state == MinerState::Hashing);
+    manager.version_switched("xmrig");
+    manager.version_switched("nonsense");
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!((started(1), stats(&other).pid), (2, untouched), "what did not change goes on");
+}
+
+#[test]
+fn a_version_that_crash_loops_is_rolled_back_by_the_rig() {
+    let _running = together();
+    let dir = tempfile::tempdir().unwrap();
+    let slots = slots(dir.path());
+    let manager = ProcessMinerManager::with_slots(settings(dir.path()), Arc::clone(&slots)).unwrap();
+    deploy(&slots, None, "xmrig", &version(1, "4Wallet"));
+    let miner = manager.start_miner(&pool("4Wallet")).unwrap();
+    comes_to(&miner, MinerState::Hashing);
+    deploy(&slots, Some(&manager), "xmrig", DIES);
+    eventually("the rig goes back", 20, || current(&slots) == 1);
+    comes_to(&miner, MinerState::Hashing);
+    let why = "5 crashes: exited with status 3: broken build";
+    assert!(note(&miner).starts_with(&format!("version 2 rolled back to 1: {why}")), "{}", note(&miner));
+    let state = slots.versions(None).swap_remove(0).state;
+    assert!(matches!(&state, VersionState::RolledBack { why: said } if said.starts_with(why)), "{state:?}");
+    // Until the next switch.
+    deploy(&slots, Some(&manager), "xmrig", &version(3, "earning"));
+    comes_to(&miner, MinerState::Earning);
+    assert_eq!(note(&miner), "");
+    // A miner that was in a crash loop is brought back by a deploy.
+    let alone = manager.start_miner(&command("dies-later")).unwrap();
+    manager.stop_miner(&alone.name()).unwrap();
+}
+
+#[test]
+fn a_version_that_does_not_hash_within_its_grace_is_rolled_back_over_a_restart_of_the_daemon() {
+    let _running = together();
+    let dir = tempfile::tempdir().unwrap();
+    let short = |dir: &Path| {
+        let policy = Policy { grace: Duration::from_millis(2500), ..policy() };
+        MinerSettings { policy, ..settings(dir) }
+    };
+    let first_slots = slots(dir.path());
+    deploy(&first_slots, None, "xmrig", &version(1, "4Wallet"));
+    deploy(&first_slots, None, "xmrig", &version(2, "starting"));
+    let manager = ProcessMinerManager::with_slots(short(dir.path()), Arc::clone(&first_slots)).unwrap();
+    let miner = manager.start_miner(&pool("4Wallet")).unwrap();
+    eventually("version 2 runs", 10, || says(&miner, "this is version 2"));
+    std::thread::sleep(Duration::from_millis(800));
+    assert_eq!(current(&first_slots), 2);
+    drop((miner, manager, first_slots));
+    // The trial goes on: what was spent of the grace is spent.
+    let slots = slots(dir.path());
+    assert_eq!(slots.versions(None)[0].state, VersionState::Trial);
+    let manager = ProcessMinerManager::with_slots(short(dir.path()), Arc::clone(&slots)).unwrap();
+    let began = Instant::now();
+    assert!(manager.restore(&FileProfileManager::new(dir.path())).iter().all(|(_, started)| started.is_ok()));
+    let miner = manager.miner("xmrig-1").unwrap();
+    eventually("the rig goes back", 10, || current(&slots) == 1);
+    assert!(began.elapsed() < Duration::from_millis(2300), "{:?}", began.elapsed());
+    comes_to(&miner, MinerState::Hashing);
+    assert!(says(&miner, "this is version 1"));
+    assert_eq!(note(&miner), "version 2 rolled back to 1: no hashrate within 2.5 s");
+    assert_eq!(stats(&miner).restarts, 0);
+}
+
+#[test]
+fn a_version_that_hashes_and_lasts_has_proved_itself() {
+    let _running = together();
+    let dir = tempfile::tempdir().unwrap();
+    let slots = slots(dir.path());
+    let policy = Policy { crash_window: Duration::from_secs(1), ..policy() };
+    let settings = MinerSettings { policy, ..settings(dir.path()) };
+    let manager = ProcessMinerManager::with_slots(settings, Arc::clone(&slots)).unwrap();
+    deploy(&slots, None, "xmrig", &version(1, "4Wallet"));
+    let miner = manager.start_miner(&pool("4Wallet")).unwrap();
+    assert_eq!(slots.versions(None)[0].state, VersionState::Trial);
+    eventually("its trial is over", 10, || slots.versions(None)[0].state == VersionState::Ok);
+    assert_eq!((current(&slots), note(&miner)), (1, String::new()));
+}
+
+#[test]
+fn a_version_that_cannot_be_executed_gives_way_to_the_one_before_or_the_rigs_own_program() {
+    let _running = together();
+    let dir = tempfile::tempdir().unwrap();
+    let slots = slots(dir.path());
+    let manager = ProcessMinerManager::with_slots(xmrig_settings(dir.path()), Arc::clone(&slots)).unwrap();
+    deploy(&slots, None, "xmrig", "#!/no/such/interpreter\n");
+    let miner = manager.start_miner(&pool("4Wallet")).unwrap();
+    comes_to(&miner, MinerState::Hashing);
+    assert!(
+        note(&miner).starts_with("version 1 rolled back to the rig's own program: cannot execute"),
+        "{}",
+        note(&miner)
+    );
+    deploy(&slots, Some(&manager), "xmrig", &version(2, "4Wallet"));
+    eventually("version 2 runs", 10, || says(&miner, "this is version 2"));
+    deploy(&slots, Some(&manager), "xmrig", "#!/no/such/interpreter/either\n");
+    eventually("the rig goes back", 10, || current(&slots) == 2);
+    comes_to(&miner, MinerState::Hashing);
+    assert!(note(&miner).starts_with("version 3 rolled back to 2: cannot execute"), "{}", note(&miner));
+}
+
+#[test]
+fn without_an_earlier_version_a_broken_one_stays_crashed_and_a_deploy_brings_the_miner_back() {
+    let _running = together();
+    let dir = tempfile::tempdir().unwrap();
+    let slots = slots(dir.path());
+    let mut settings = settings(dir.path());
+    let named = DeclaredCommand { program: "slot:tool".into(), ..DeclaredCommand::default() };
+    settings.commands.insert("tool".into(), named);
+    settings.settle = Duration::from_millis(50);
+    let manager = ProcessMinerManager::with_slots(settings, Arc::clone(&slots)).unwrap();
+    let refused = |request: &StartRequest| manager.start_miner(request).map(|_| ()).unwrap_err().to_string();
+    assert!(refused(&command("tool")).contains("no version of tool is installed on this rig: deploy one"));
+    assert!(refused(&pool("w")).contains("or deploy one"));
+    deploy(&slots, None, "tool", "#!/bin/sh\nsleep 0.2\necho broken build\nexit 3\n");
+    let miner = manager.start_miner(&command("tool")).unwrap();
+    comes_to(&miner, MinerState::Crashed);
+    let failed =
+        "version 1 failed and there is no earlier one to go back to: 5 crashes: exited with status 3: broken build";
+    assert!(note(&miner).starts_with(failed), "{}", note(&miner));
+    assert!(note(&miner).contains("; not restarted after 5 crashes within 300 s"), "{}", note(&miner));
+    assert_eq!((current(&slots), stats(&miner).restarts), (1, 4));
+    deploy(&slots, Some(&manager), "tool", "#!/bin/sh\necho better now\nwhile :; do sleep 1; done\n");
+    comes_to(&miner, MinerState::Running);
+    eventually("its line", 5, || says(&miner, "better now"));
+    assert_eq!(note(&miner), "no statistics: this type has no API");
 }
 
 /// Not a test by itself: the process that [`a_kill_of_the_daemon_takes_its_miners_along`] kills.

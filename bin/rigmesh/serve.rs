@@ -7,7 +7,7 @@ use crate::output::Out;
 use crate::remote::PATIENCE;
 use crate::settings;
 use rigmesh::control::{ControlClient, Owner, Request};
-use rigmesh::{Config, FileProfileManager, FolderLock, Node, Paths, ProcessMinerManager};
+use rigmesh::{Config, FileProfileManager, FolderLock, Node, Paths, ProcessMinerManager, Slots};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -35,8 +35,11 @@ pub(crate) fn serve(globals: &Globals, out: &Out, args: &Serve) -> Result<(), Ex
     let mut miners = None;
     if works {
         let settings = settings::miners(&paths, &config)?;
-        let manager = Arc::new(ProcessMinerManager::new(settings).map_err(|e| Exit::at_start(&e))?);
-        builder = builder.miners(manager.clone());
+        let slots = Slots::open(&paths.data, &config.deploy_limits()).map_err(|e| Exit::at_start(&e))?;
+        let slots = Arc::new(slots);
+        let manager = ProcessMinerManager::with_slots(settings, slots.clone()).map_err(|e| Exit::at_start(&e))?;
+        let manager = Arc::new(manager);
+        builder = builder.miners(manager.clone()).slots(slots);
         miners = Some(manager);
     }
     if config.listen != "none" {

@@ -132,6 +132,8 @@ pub struct Supervisor {
     rng: Rng,
     phase: Phase,
     stop_grace: Option<Duration>,
+    /// It is being ended only to be started anew.
+    restart: bool,
     /// Crashes since the last healthy run: the exponent of the pause.
     streak: u32,
     crashes: VecDeque<Time>,
@@ -150,6 +152,7 @@ impl Supervisor {
             rng,
             phase: Phase::Spawning,
             stop_grace: None,
+            restart: false,
             streak: 0,
             crashes: VecDeque::new(),
             restarts: 0,
@@ -167,6 +170,8 @@ impl Supervisor {
         self.phase = Phase::Alive(run);
         if let Some(grace) = self.stop_grace {
             self.begin_stop(now, grace);
+        } else if self.restart {
+            self.begin_stop(now, self.policy.stop_grace);
         }
     }
 
@@ -175,6 +180,7 @@ impl Supervisor {
         let ran = match &self.phase {
             Phase::Alive(run) => now - run.since,
             Phase::Spawning => Duration::ZERO,
+            Phase::Stopping { .. } if self.restart && self.stop_grace.is_none() => return self.begin_anew(),
             Phase::Stopping { .. } => return self.finish(Some(exit.how.clone())),
             Phase::BackingOff { .. } | Phase::Crashed | Phase::Stopped => return,
         };
@@ -182,6 +188,9 @@ impl Supervisor {
         let why = if exit.tail.is_empty() { exit.how.clone() } else { format!("{}: {}", exit.how, exit.tail) };
         if self.stop_grace.is_some() {
             return self.finish(Some(why));
+        }
+        if self.restart {
+            return self.begin_anew();
         }
         if ran >= self.policy.healthy_after {
             self.streak = 0;
@@ -239,6 +248,22 @@ impl Supervisor {
             Phase::Stopping { next, killed: false, .. } => *next = (*next).min(now + grace),
             Phase::Stopping { .. } | Phase::Stopped => {}
             Phase::BackingOff { .. } | Phase::Crashed => self.finish(None),
+        }
+    }
+
+    /// Its program is another one now: it is ended, with the usual grace, and started anew. That is no crash, and what
+    /// crashed before does not count any more. A miner that is being stopped stays so.
+    pub fn handle_restart(&mut self, now: Time) {
+        match &self.phase {
+            Phase::Alive(_) => {
+                self.restart = true;
+                self.begin_stop(now, self.policy.stop_grace);
+            }
+            // The driver has not looked for the program yet.
+            Phase::Spawning if self.outputs.contains(&Output::Spawn) => {}
+            Phase::Spawning => self.restart = true,
+            Phase::BackingOff { .. } | Phase::Crashed => self.begin_anew(),
+            Phase::Stopping { .. } | Phase::Stopped => {}
         }
     }
 
@@ -349,6 +374,14 @@ impl Supervisor {
             self.outputs.clear();
             self.outputs.push_back(Output::Terminate);
         }
+    }
+
+    fn begin_anew(&mut self) {
+        (self.restart, self.streak, self.note) = (false, 0, None);
+        self.crashes.clear();
+        self.phase = Phase::Spawning;
+        self.outputs.clear();
+        self.outputs.push_back(Output::Spawn);
     }
 
     fn finish(&mut self, note: Option<String>) {
@@ -616,6 +649,55 @@ mod tests {
     }
 
     #[test]
+    fn a_restart_with_another_program_is_no_crash() {
+        let mut rig = rig(true);
+        rig.s.handle_restart(rig.now);
+        rig.expect(&[Output::Terminate]);
+        assert_eq!(rig.next(), Duration::from_secs(10));
+        rig.expect(&[Output::Kill]);
+        rig.exit();
+        rig.expect(&[Output::Spawn]);
+        rig.s.handle_spawned(rig.now, 43);
+        assert_eq!((rig.state().as_str(), rig.stats().restarts, rig.stats().pid), ("starting", 0, Some(43)));
+        // Out of a pause, and out of a crash loop, with a clean slate.
+        for crashes in [1, 5, 5] {
+            for i in 0..crashes {
+                rig.exit();
+                if i < 4 && crashes == 5 {
+                    rig.next();
+                    rig.expect(&[Output::Spawn]);
+                    rig.s.handle_spawned(rig.now, 44);
+                }
+            }
+            assert_eq!(rig.state(), if crashes == 5 { "crashed" } else { "backing_off" });
+            rig.s.handle_restart(rig.now);
+            rig.expect(&[Output::Spawn]);
+            rig.s.handle_spawned(rig.now, 45);
+            assert_eq!(rig.stats().note.unwrap(), "hashrate unknown: not asked yet");
+        }
+    }
+
+    #[test]
+    fn a_stop_overrules_a_restart() {
+        let mut rig = rig(true);
+        rig.s.handle_restart(rig.now);
+        rig.s.handle_stop(rig.now, Duration::from_secs(1));
+        rig.expect(&[Output::Terminate]);
+        assert_eq!(rig.s.poll_timeout(), Some(Time::from_millis(1000)));
+        rig.exit();
+        rig.expect(&[Output::Finished]);
+        rig.s.handle_restart(rig.now);
+        rig.expect(&[]);
+        // While it is being spawned: ended as soon as it is there, then started anew.
+        let mut s = Supervisor::new(Policy::default(), true, Rng::from_number(1));
+        s.handle_restart(Time::ZERO);
+        assert_eq!((s.poll_output(), s.poll_output()), (Some(Output::Spawn), None));
+        s.handle_restart(Time::ZERO);
+        s.handle_spawned(Time::ZERO, 1);
+        assert_eq!((s.poll_output(), s.poll_output()), (Some(Output::Terminate), None));
+    }
+
+    #[test]
     fn a_late_probe_of_a_dead_process_changes_nothing() {
         let mut rig = rig(true);
         rig.exit();
@@ -637,6 +719,7 @@ mod tests {
                         alive = false;
                     }
                     2 => rig.s.handle_probe(rig.now, Err(Error::Busy)),
+                    3 if rng.below(4) == 0 => rig.s.handle_restart(rig.now),
                     _ => {
                         if rig.s.poll_timeout().is_some() {
                             rig.next();
@@ -648,6 +731,10 @@ mod tests {
                         assert!(!alive, "seed {seed}: two processes at once");
                         rig.s.handle_spawned(rig.now, 1);
                         alive = true;
+                    }
+                    if output == Output::Kill {
+                        rig.exit();
+                        alive = false;
                     }
                 }
                 assert_eq!(alive, rig.s.state(rig.now).is_alive(), "seed {seed}");

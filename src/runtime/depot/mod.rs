@@ -21,6 +21,7 @@ mod slots;
 mod tests;
 
 pub(crate) use incoming::{Depot, Offer, Stored};
+pub(crate) use slots::SlotProgram;
 pub use slots::{SlotFile, SlotVersion, Slots, VersionState};
 
 use std::time::Duration;

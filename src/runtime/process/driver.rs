@@ -4,7 +4,9 @@
 use super::child::Running;
 use super::http::Call;
 use super::plan::{MinerSettings, Plan, config_file};
+use super::versions::{Program, Runner, Versions};
 use crate::base::{Error, Result, Rng, Time};
+use crate::miners::MinerState;
 use crate::miners::console::Console;
 use crate::miners::supervise::{Exit, Output, Reading, Supervisor};
 use crate::miners::xmrig::{Summary, parse_backends, parse_summary};
@@ -16,6 +18,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::Signal;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,12 +67,15 @@ pub(super) struct Driver {
     pub(super) name: String,
     pub(super) settings: Arc<MinerSettings>,
     pub(super) plan: Plan,
+    pub(super) versions: Option<Arc<Versions>>,
     pub(super) rng: Rng,
     pub(super) shared: Arc<Shared>,
     pub(super) orders: Receiver<Order>,
     /// Told once: how the first run began.
     pub(super) settled: Option<Sender<Result<()>>>,
     child: Option<Running>,
+    /// The version of its slot that was launched last; `None` before, and for what runs from no slot.
+    version: Option<u32>,
     api: Option<(u16, String)>,
     probe: Option<Probe>,
     shown: &'static str,
@@ -88,13 +94,27 @@ impl Driver {
         name: &str,
         settings: Arc<MinerSettings>,
         plan: Plan,
+        versions: Option<Arc<Versions>>,
         rng: Rng,
         shared: Arc<Shared>,
         orders: Receiver<Order>,
         settled: Option<Sender<Result<()>>>,
     ) -> Driver {
-        let (name, shown) = (name.to_owned(), "");
-        Driver { name, settings, plan, rng, shared, orders, settled, child: None, api: None, probe: None, shown }
+        Driver {
+            name: name.to_owned(),
+            settings,
+            plan,
+            versions,
+            rng,
+            shared,
+            orders,
+            settled,
+            child: None,
+            version: None,
+            api: None,
+            probe: None,
+            shown: "",
+        }
     }
 
     /// Runs until the supervisor is finished.
@@ -114,7 +134,10 @@ impl Driver {
                 self.ended();
             }
             self.shared.supervisor.lock().handle_timeout(self.now());
+            self.tell(|versions, now, runner| versions.timeout(now, runner));
+            self.follow_version();
         }
+        self.tell(|versions, now, runner| versions.end(now, runner));
         self.probe = None;
         self.child = None;
         self.show();
@@ -149,8 +172,54 @@ impl Driver {
         }
     }
 
+    /// Tells the trial of the version that was launched something.
+    fn tell(&self, what: impl FnOnce(&Versions, Time, Runner<'_>)) {
+        if let (Some(versions), Some(runner)) = (&self.versions, self.runner()) {
+            what(versions, self.now(), runner);
+        }
+    }
+
+    fn runner(&self) -> Option<Runner<'_>> {
+        let Program::Slot { name, own } = self.plan.program()? else { return None };
+        Some(Runner { slot: name, number: self.version?, miner: &self.name, own: own.is_some() })
+    }
+
+    /// Starts the miner anew when another version of its slot is current than the one it was launched with.
+    fn follow_version(&mut self) {
+        let (Some(versions), Some(runner)) = (&self.versions, self.runner()) else { return };
+        let current = versions.number(runner.slot);
+        if current != runner.number {
+            let (from, to, slot) = (runner.number, current, runner.slot);
+            log::info!(target: "miner", miner = self.name.as_str(), slot, from, to; "another version is current");
+            versions.end(self.now(), runner);
+            self.version = None;
+            self.shared.supervisor.lock().handle_restart(self.now());
+        }
+    }
+
+    /// The program to launch. A version on trial that may not be launched any more makes room for another.
+    fn choose_program(&mut self) -> Result<PathBuf> {
+        let Some(program) = self.plan.program() else { return Ok(PathBuf::new()) };
+        let Some(slot) = program.slot() else { return Ok(program.resolve(None)?.0) };
+        let versions = self.versions.as_deref();
+        loop {
+            // Noted even when there is none, so that the first one to come is noticed.
+            self.version = Some(versions.map_or(0, |versions| versions.number(slot)));
+            let (path, number) = program.resolve(versions)?;
+            self.version = Some(number);
+            let (Some(versions), Some(runner)) = (versions, self.runner()) else { return Ok(path) };
+            // Ends: a version that may not be launched is current no more.
+            if versions.launch(self.shared.clock.mono(), runner, self.plan.has_api()) {
+                return Ok(path);
+            }
+        }
+    }
+
     fn spawn(&mut self) {
-        let started = self.plan.prepare(&self.settings, &self.name, &mut self.rng).and_then(|launch| {
+        let prepared = self
+            .choose_program()
+            .and_then(|program| self.plan.prepare(&self.settings, &self.name, &program, &mut self.rng));
+        let started = prepared.and_then(|launch| {
             let child = Running::spawn(&self.settings, &self.name, &launch, &mut self.rng)?;
             Ok((child, launch.api))
         });
@@ -161,7 +230,10 @@ impl Driver {
                 (self.child, self.api) = (Some(child), api);
             }
             Err(e) => {
-                let missing = matches!(&e, Error::Io { kind: ErrorKind::NotFound | ErrorKind::PermissionDenied, .. });
+                let missing = matches!(
+                    &e,
+                    Error::NotFound(_) | Error::Io { kind: ErrorKind::NotFound | ErrorKind::PermissionDenied, .. }
+                );
                 self.report_exit(&Exit { how: e.to_string(), not_executed: missing, tail: String::new() });
             }
         }
@@ -178,10 +250,18 @@ impl Driver {
     fn report_exit(&mut self, exit: &Exit) {
         let line = format!("rigmesh: {}", exit.how);
         self.shared.console.lock().push(wall().unix_millis(), line);
+        let why = if exit.tail.is_empty() { exit.how.clone() } else { format!("{}: {}", exit.how, exit.tail) };
+        if self.shared.supervisor.lock().state(self.now()) == MinerState::Stopping {
+            self.tell(|versions, now, runner| versions.end(now, runner));
+        } else {
+            self.tell(|versions, now, runner| versions.exit(now, runner, exit.not_executed, &why));
+        }
         self.shared.supervisor.lock().handle_exit(self.now(), exit);
         log::info!(target: "miner", miner = self.name.as_str(), how = exit.how.as_str(); "ended");
-        let why = if exit.tail.is_empty() { exit.how.clone() } else { format!("{}: {}", exit.how, exit.tail) };
-        self.settle(Err(Error::Failed(why)));
+        let goes_on = self.versions.as_ref().zip(self.runner()).is_some_and(|(v, r)| v.number(r.slot) != r.number);
+        if !goes_on {
+            self.settle(Err(Error::Failed(why)));
+        }
     }
 
     fn settle(&mut self, how: Result<()>) {
@@ -223,7 +303,9 @@ impl Driver {
             (None, Err(e)) => Err(e),
             (None, Ok(_)) => Err(Error::malformed("miner summary", "missing")),
         };
-        if found.is_ok() {
+        if let Ok(Reading { summary, .. }) = &found {
+            let (hashing, paused) = (summary.hashrate_hs.is_some_and(|rate| rate > 0.0), summary.paused);
+            self.tell(|versions, now, runner| versions.reading(now, runner, hashing, paused));
             self.settle(Ok(()));
         }
         self.shared.supervisor.lock().handle_probe(self.now(), found);
@@ -242,6 +324,7 @@ impl Driver {
         let blind = child.is_some_and(|child| child.pidfd().is_none());
         let next = [
             self.shared.supervisor.lock().poll_timeout(),
+            self.versions.as_ref().zip(self.runner()).and_then(|(versions, runner)| versions.poll_timeout(runner)),
             self.probe.as_ref().map(|probe| probe.deadline),
             blind.then(|| now + LOOK_EVERY),
         ];

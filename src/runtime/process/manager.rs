@@ -4,6 +4,7 @@ use super::desired::{Desired, Entry};
 use super::driver::{Driver, Order, Shared};
 use super::pidfile;
 use super::plan::{MinerSettings, Plan};
+use super::versions::Versions;
 use crate::base::{Error, Refusal, Result, Rng};
 use crate::miners::config::effective;
 use crate::miners::console::Console;
@@ -12,6 +13,7 @@ use crate::miners::{
     LogSlice, MinerInstance, MinerManager, MinerState, MinerStats, ProfileManager, StartRequest, check_profile_id,
 };
 use crate::runtime::clock::{Clock, system_rng};
+use crate::runtime::depot::Slots;
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -31,6 +33,7 @@ const ORDERS_MAX: usize = 4;
 /// [`MinerManager::shutdown`]) ends all children and keeps the list.
 pub struct ProcessMinerManager {
     settings: Arc<MinerSettings>,
+    versions: Option<Arc<Versions>>,
     clock: Clock,
     /// Who runs. Never held across a file or a wait (the thread of a crashed miner ends at once).
     inner: Mutex<Inner>,
@@ -48,6 +51,8 @@ struct Inner {
 struct Instance {
     name: String,
     miner_type: String,
+    /// Where its program comes from.
+    slot: Option<(Arc<Versions>, String)>,
     shared: Arc<Shared>,
     orders: Sender<Order>,
     /// `None` before it was started and once somebody waits for its end.
@@ -62,7 +67,19 @@ impl std::fmt::Debug for ProcessMinerManager {
 
 impl ProcessMinerManager {
     /// Takes over a data folder, which the caller must own: what an earlier run left behind is killed. Starts nothing.
+    /// Miners run what the settings name, and nothing that is deployed: see [`ProcessMinerManager::with_slots`].
     pub fn new(settings: MinerSettings) -> Result<ProcessMinerManager> {
+        ProcessMinerManager::start(settings, None)
+    }
+
+    /// As [`ProcessMinerManager::new`], for miners that run installed versions: those of type `xmrig` the current one of
+    /// the slot `xmrig`, and any program named `slot:NAME` that of its slot. A version that was just switched to
+    /// must prove itself; else the slot goes back to the version before, and the miners with it.
+    pub fn with_slots(settings: MinerSettings, slots: Arc<Slots>) -> Result<ProcessMinerManager> {
+        ProcessMinerManager::start(settings, Some(slots))
+    }
+
+    fn start(settings: MinerSettings, slots: Option<Arc<Slots>>) -> Result<ProcessMinerManager> {
         if std::env::var_os(pidfile::MARK_VARIABLE).is_some() {
             // Else a program that ignores its arguments would start itself without end.
             let cause = "this process was itself started to launch a miner";
@@ -76,7 +93,8 @@ impl ProcessMinerManager {
         let desired = Desired::load(settings.data_dir.join("desired.json"))?;
         let inner = Inner { instances: BTreeMap::new(), rng: system_rng()?, stopping: false };
         let (clock, inner, desired) = (Clock::start(), inner.into(), desired.into());
-        Ok(ProcessMinerManager { settings: Arc::new(settings), clock, inner, desired })
+        let versions = slots.map(|slots| Arc::new(Versions::new(slots, settings.policy.clone())));
+        Ok(ProcessMinerManager { settings: Arc::new(settings), versions, clock, inner, desired })
     }
 
     /// Starts what was running when the last run ended, however it ended. Each miner with its result; one that cannot be
@@ -109,7 +127,9 @@ impl ProcessMinerManager {
             )));
         }
         let config = effective(miner_type, request.profile.as_ref().map(|p| &p.config), request.config.as_ref())?;
-        let plan = Plan::new(&self.settings, miner_type, config)?;
+        let plan = Plan::new(&self.settings, self.versions.as_deref(), miner_type, config)?;
+        let slot = self.versions.as_ref().zip(plan.program().and_then(|program| program.slot()));
+        let slot = slot.map(|(versions, slot)| (Arc::clone(versions), slot.to_owned()));
         let mut inner = self.inner.lock();
         if inner.stopping {
             return Err(Error::ShuttingDown);
@@ -133,10 +153,15 @@ impl ProcessMinerManager {
         let shared = Arc::new(Shared::new(self.clock, supervisor, console)?);
         let (orders, receiver) = bounded(ORDERS_MAX);
         let rng = inner.rng.fork();
-        let driver = Driver::new(&name, Arc::clone(&self.settings), plan, rng, Arc::clone(&shared), receiver, settled);
+        if let Some((versions, slot)) = &slot {
+            versions.enlist(slot, &shared);
+        }
+        let (settings, versions) = (Arc::clone(&self.settings), self.versions.clone());
+        let driver = Driver::new(&name, settings, plan, versions, rng, Arc::clone(&shared), receiver, settled);
         let instance = Arc::new(Instance {
             name: name.clone(),
             miner_type: miner_type.to_owned(),
+            slot,
             shared,
             orders,
             thread: Mutex::new(None),
@@ -230,6 +255,12 @@ impl MinerManager for ProcessMinerManager {
         Ok(self.find(name)?)
     }
 
+    fn version_switched(&self, slot: &str) {
+        if let Some(versions) = &self.versions {
+            versions.switched(slot);
+        }
+    }
+
     fn shutdown(&self, deadline: Duration) {
         let instances: Vec<_> = {
             let mut inner = self.inner.lock();
@@ -283,7 +314,13 @@ impl MinerInstance for Instance {
     }
 
     fn stats(&self) -> Result<MinerStats> {
-        Ok(self.shared.supervisor.lock().stats(self.shared.clock.mono(), &self.name, &self.miner_type))
+        let mut stats = self.shared.supervisor.lock().stats(self.shared.clock.mono(), &self.name, &self.miner_type);
+        let rolled_back = self.slot.as_ref().and_then(|(versions, slot)| versions.note(slot));
+        stats.note = match (rolled_back, stats.note) {
+            (Some(rolled_back), Some(note)) => Some(format!("{rolled_back}; {note}")),
+            (rolled_back, note) => rolled_back.or(note),
+        };
+        Ok(stats)
     }
 
     fn console_history(&self, lines: usize, since_ms: Option<i64>) -> LogSlice {

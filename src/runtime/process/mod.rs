@@ -6,6 +6,8 @@
 //! Children are started through `rigmesh __launch` ([`launch`]), which ties their life to that thread
 //! and writes the pid file by which [`pidfile`] finds what a kill of this process left behind.
 //!
+//! [`versions`]: miners that run from slots, and the trial of a version that was just switched to.
+//!
 //! Files, all 0600, in the data folder: `desired.json` (what is to run, [`desired`]), `run/<name>.pid`, and
 //! `run/<name>.config.json` while the miner runs.
 
@@ -17,6 +19,7 @@ pub(crate) mod launch;
 mod manager;
 mod pidfile;
 mod plan;
+mod versions;
 
 pub use manager::ProcessMinerManager;
 pub use plan::{DeclaredCommand, MinerSettings};

@@ -1,6 +1,8 @@
 //! From a checked configuration to a command line: what each miner type runs, with which files.
 
+use super::versions::{Program, Versions};
 use crate::base::{Error, Result, Rng};
+use crate::bundle::check_object_name;
 use crate::miners::config::SHA256D_INTENSITY_DEFAULT;
 use crate::miners::supervise::Policy;
 use crate::miners::{secrets_of, xmrig};
@@ -21,7 +23,8 @@ pub struct MinerSettings {
     /// The `rigmesh` binary, for its launcher and the built-in hasher. Default: the running program; a library
     /// in another program must set it.
     pub binary: PathBuf,
-    /// The XMRig program. `None`: miners of type `xmrig` are refused.
+    /// The XMRig program, or `slot:NAME` for the current version of an installed miner. Either way a version installed
+    /// in the slot `xmrig` comes first. `None`: then only such a version can be run.
     pub xmrig: Option<PathBuf>,
     /// The programs that miners of type `command` may name.
     pub commands: BTreeMap<String, DeclaredCommand>,
@@ -77,7 +80,7 @@ impl MinerSettings {
 /// killed when it ends.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct DeclaredCommand {
-    /// An absolute path, or a name to be found in `PATH`.
+    /// An absolute path, or a name to be found in `PATH`, or `slot:NAME` for the current version of an installed miner.
     pub program: PathBuf,
     /// Its arguments, passed as they are: no shell.
     pub args: Vec<String>,
@@ -96,9 +99,9 @@ impl std::fmt::Debug for DeclaredCommand {
 
 /// What one miner runs, decided once; each launch gets its own port, token and file.
 pub(super) enum Plan {
-    Xmrig { program: PathBuf, config: Value },
+    Xmrig { program: Program, config: Value },
     Sha256d { config: Value },
-    Command(DeclaredCommand),
+    Command { program: Program, command: DeclaredCommand },
 }
 
 /// One launch.
@@ -115,54 +118,77 @@ pub(super) struct Launch {
 
 impl Plan {
     /// For a configuration that passed [`crate::miners::config::effective`].
-    pub(super) fn new(settings: &MinerSettings, miner_type: &str, config: Value) -> Result<Plan> {
-        match miner_type {
+    pub(super) fn new(
+        settings: &MinerSettings,
+        versions: Option<&Versions>,
+        miner_type: &str,
+        config: Value,
+    ) -> Result<Plan> {
+        let plan = match miner_type {
             "xmrig" => {
-                let Some(program) = settings.xmrig.clone() else {
-                    let next = "set the path of xmrig in the rig's configuration";
-                    return Err(Error::Config(format!("no xmrig program is configured on this rig: {next}")));
+                let program = match settings.xmrig.as_deref().map(program_of).transpose()? {
+                    Some(Program::Fixed(own)) => Program::Slot { name: XMRIG_SLOT.into(), own: Some(own) },
+                    Some(slot) => slot,
+                    None if versions.is_some_and(|v| v.current(XMRIG_SLOT).is_some()) => {
+                        Program::Slot { name: XMRIG_SLOT.into(), own: None }
+                    }
+                    None => {
+                        let next = "set the path of xmrig in the rig's configuration, or deploy one";
+                        return Err(Error::Config(format!("no xmrig program is configured on this rig: {next}")));
+                    }
                 };
-                must_be_executable(&program)?;
-                Ok(Plan::Xmrig { program, config })
+                Plan::Xmrig { program, config }
             }
-            "sha256d" => Ok(Plan::Sha256d { config }),
+            "sha256d" => Plan::Sha256d { config },
             _ => {
                 let name = config.get("command").and_then(Value::as_str).unwrap_or_default();
                 let Some(command) = settings.commands.get(name) else {
                     let next = "declare it in the rig's configuration";
                     return Err(Error::NotFound(format!("no command {name:?} is declared on this rig: {next}")));
                 };
-                must_be_executable(&command.program)?;
-                Ok(Plan::Command(command.clone()))
+                Plan::Command { program: program_of(&command.program)?, command: command.clone() }
             }
+        };
+        if let Some(program) = plan.program() {
+            must_be_executable(&program.resolve(versions)?.0)?;
+        }
+        Ok(plan)
+    }
+
+    /// What it runs; `None` for the built-in hasher.
+    pub(super) fn program(&self) -> Option<&Program> {
+        match self {
+            Plan::Xmrig { program, .. } | Plan::Command { program, .. } => Some(program),
+            Plan::Sha256d { .. } => None,
         }
     }
 
     pub(super) fn has_api(&self) -> bool {
-        !matches!(self, Plan::Command(_))
+        !matches!(self, Plan::Command { .. })
     }
 
-    /// Prepares one launch: chooses a free port, makes a token, writes the configuration file.
-    pub(super) fn prepare(&self, settings: &MinerSettings, name: &str, rng: &mut Rng) -> Result<Launch> {
+    /// Prepares one launch of the program at `path` (which the built-in hasher does not need): chooses a free
+    /// port, makes a token, writes the configuration file.
+    pub(super) fn prepare(&self, settings: &MinerSettings, name: &str, path: &Path, rng: &mut Rng) -> Result<Launch> {
         let wrapped = |program: &Path| {
             let mut line: Vec<OsString> = settings.wrapper.iter().map(OsString::from).collect();
             line.push(program.into());
             line
         };
         let (mut program, file, secrets, api) = match self {
-            Plan::Command(command) => {
-                let mut program: Vec<OsString> = vec![command.program.clone().into()];
+            Plan::Command { command, .. } => {
+                let mut program: Vec<OsString> = vec![path.into()];
                 program.extend(command.args.iter().map(OsString::from));
                 let cwd = command.cwd.clone().unwrap_or_else(|| settings.data_dir.clone());
                 let secrets = command_secrets(command);
                 return Ok(Launch { program, env: command.env.clone(), cwd, api: None, secrets });
             }
-            Plan::Xmrig { program, config } => {
+            Plan::Xmrig { config, .. } => {
                 let (port, token) = (free_port()?, token(rng));
                 let file = xmrig::launch_config(config, name, port, &token);
                 let mut secrets = secrets_of(config);
                 secrets.insert(0, token.clone());
-                (wrapped(program), file, secrets, (port, token))
+                (wrapped(path), file, secrets, (port, token))
             }
             Plan::Sha256d { config } => {
                 let (port, token) = (free_port()?, token(rng));
@@ -174,15 +200,27 @@ impl Plan {
                 (program, file, vec![token.clone()], (port, token))
             }
         };
-        let path = config_file(settings, name);
+        let written = config_file(settings, name);
         let bytes =
             serde_json::to_vec_pretty(&file).map_err(|e| Error::Failed(format!("cannot encode a config: {e}")))?;
-        atomic::write(&path, &bytes, 0o600)?;
+        atomic::write(&written, &bytes, 0o600)?;
         let mut argument = OsString::from("--config=");
-        argument.push(&path);
+        argument.push(&written);
         program.push(argument);
         Ok(Launch { program, env: BTreeMap::new(), cwd: settings.data_dir.clone(), api: Some(api), secrets })
     }
+}
+
+/// The slot that miners of type `xmrig` run from.
+const XMRIG_SLOT: &str = "xmrig";
+
+/// A program as the configuration names it.
+fn program_of(named: &Path) -> Result<Program> {
+    let Some(slot) = named.to_str().and_then(|text| text.strip_prefix("slot:")) else {
+        return Ok(Program::Fixed(named.to_owned()));
+    };
+    check_object_name(slot).map_err(|e| Error::Config(format!("the program {}: {e}", named.display())))?;
+    Ok(Program::Slot { name: slot.to_owned(), own: None })
 }
 
 /// Where the configuration of a running miner stands.
@@ -278,10 +316,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let settings = MinerSettings { xmrig: Some("/bin/sh".into()), ..MinerSettings::new(dir.path()) };
         let config = json!({"pools": [{"url": "p:1", "user": "4Wallet.rig"}]});
-        let plan = Plan::new(&settings, "xmrig", config).unwrap();
+        let plan = Plan::new(&settings, None, "xmrig", config).unwrap();
         let mut rng = Rng::from_number(1);
-        let (one, two) =
-            (plan.prepare(&settings, "a", &mut rng).unwrap(), plan.prepare(&settings, "a", &mut rng).unwrap());
+        let mut prepare = || plan.prepare(&settings, "a", Path::new("/bin/sh"), &mut rng).unwrap();
+        let (one, two) = (prepare(), prepare());
         assert_ne!(one.api.unwrap().1, two.api.clone().unwrap().1);
         let path = config_file(&settings, "a");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
