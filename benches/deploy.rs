@@ -49,7 +49,10 @@ fn main() {
         let begin = Instant::now();
         run(&owner, &["deploy", "rig", "--miner", miner.to_str().unwrap(), "--name", "miner", "--no-activate"]);
         let took = begin.elapsed().as_secs_f64();
-        println!("{MEGABYTES} MiB in {took:.2} s: {:.0} MiB/s, hashing and installing included", MEGABYTES as f64 / took);
+        println!(
+            "{MEGABYTES} MiB in {took:.2} s: {:.0} MiB/s, hashing and installing included",
+            MEGABYTES as f64 / took
+        );
         std::fs::remove_file(miner).unwrap();
     }
     for ((name, pid), idle) in pids.into_iter().zip(idle) {

@@ -71,12 +71,7 @@ pub fn open<'a>(password: &str, container: &'a mut [u8], limits: Limits) -> Resu
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_with<'a>(
-    crew: &dyn Crew,
-    password: &str,
-    container: &'a mut [u8],
-    limits: Limits,
-) -> Result<Tim<'a>> {
+pub fn open_with<'a>(crew: &dyn Crew, password: &str, container: &'a mut [u8], limits: Limits) -> Result<Tim<'a>> {
     let key = key_of(password)?;
     let sizes = peek(container)?;
     let invalid = || malformed("invalid stim payload");
