@@ -1,6 +1,7 @@
 //! Every change of the disk fails, or is the last one, or is the last one before the power goes: after reopening, the
 //! table "stopped at / after restart" of chunked-deploy.md holds, and a new offer completes byte for byte.
 
+use super::incoming::Offer;
 use super::tests::{Object, Rig, folder, object, open};
 use super::*;
 use crate::base::Result;
@@ -168,6 +169,30 @@ fn a_process_that_lives_on_after_a_failed_write_can_try_again() {
 }
 
 #[test]
+fn an_offer_that_fails_leaves_nothing_that_takes_room() {
+    let two = object("miner", "2", &[("bin/miner", 150_000, 2), ("x", 5, 3)]);
+    let (dir, counter) = (folder(), FaultyDisk::new());
+    let mut rig = open(dir.path(), &counter.disk(), &DepotLimits::default()).unwrap();
+    let opening = counter.changes();
+    rig.offer(&two).unwrap();
+    let mut refused = 0;
+    for n in opening..counter.changes() {
+        let (dir, faulty) = (folder(), FaultyDisk::with_fault(n, Fault::Fails(ErrorKind::StorageFull)));
+        let mut rig = open(dir.path(), &faulty.disk(), &DepotLimits::default()).unwrap();
+        match rig.offer(&two) {
+            Ok(Offer::Refused(why)) => {
+                assert!(why.starts_with("no space: need 150005, free "), "{why}");
+                refused += 1;
+            }
+            other => assert!(other.is_err(), "at {n}: {other:?}"),
+        }
+        assert!(names(&dir.path().join("incoming")).is_empty(), "at {n}");
+        assert!(matches!(rig.offer(&two), Ok(Offer::Need { .. })), "at {n}");
+    }
+    assert_eq!(refused, 1, "the reservation");
+}
+
+#[test]
 fn a_switch_a_rollback_and_a_trial_may_be_stopped_anywhere() {
     let (one, two) = objects(&[("miner", 1000, 2)]);
     at_every_change(
@@ -207,7 +232,9 @@ fn removing_old_versions_and_objects_may_be_stopped_anywhere() {
     at_every_change(
         |data| {
             let mut rig = open(data, &Disk::real(), &DepotLimits::default()).unwrap();
-            (1..=4).for_each(|i| drop(rig.deploy(&version(i)).unwrap()));
+            for i in 1..=4 {
+                rig.deploy(&version(i)).unwrap();
+            }
             rig.offer(&version(9)).unwrap();
         },
         // Makes room for what comes in, and keeps the current version and the one before.

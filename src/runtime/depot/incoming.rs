@@ -166,6 +166,10 @@ impl Depot {
                 return Err(Error::Busy);
             }
             let opened = self.make_room(&manifest)?.map_or_else(|| self.open_object(&manifest, from, now), Err);
+            if opened.is_err() && !self.known.contains_key(id) {
+                // What was begun of it; a resumable one stays.
+                self.cancel(id);
+            }
             match opened {
                 Ok(active) => drop(self.active.insert(*id, active)),
                 Err(Fault::NoSpace { need, free }) => {

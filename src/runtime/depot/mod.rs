@@ -14,13 +14,12 @@
 
 #[cfg(test)]
 mod crash_tests;
-mod incoming;
+pub(crate) mod incoming;
 mod record;
 mod slots;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use incoming::{Depot, Offer, Stored};
 pub(crate) use slots::SlotProgram;
 pub use slots::{SlotFile, SlotVersion, Slots, VersionState};
 

@@ -493,8 +493,8 @@ impl Slots {
             n != slot.pointer.current && n != slot.pointer.previous && !(name_of == name && n == fresh)
         };
         if let Some(entry @ (_, slot)) = state.get_key_value(name) {
-            let older = slot.versions.keys().rev().skip(self.limits.versions_kept.max(1));
-            if let Some(n) = older.copied().filter(|n| spare(entry, *n)).last() {
+            let older = slot.versions.len().saturating_sub(self.limits.versions_kept.max(1));
+            if let Some(n) = slot.versions.keys().take(older).copied().find(|n| spare(entry, *n)) {
                 return Some((name.to_owned(), n, Arc::clone(&slot.folder)));
             }
         }

@@ -1,5 +1,6 @@
 //! Offers, chunks, versions and limits on a disk that works.
 
+use super::incoming::{Depot, Offer, Stored};
 use super::*;
 use crate::base::{Error, Rng, Timestamp};
 use crate::bundle::{ManifestBuilder, OBJECT_BYTES_MAX, ObjectId, ObjectManifest};
@@ -324,7 +325,9 @@ fn the_newest_versions_are_kept_and_never_the_current_or_previous_removed() {
     for i in 7..=9 {
         let object = simple(&i.to_string(), i);
         rig.offer(&object).unwrap();
-        (0..2).for_each(|c| drop(rig.depot.store(&object.id(), c, object.chunk(c)).unwrap()));
+        for c in 0..2 {
+            rig.depot.store(&object.id(), c, object.chunk(c)).unwrap();
+        }
         rig.depot.install(&object.id(), now()).unwrap();
         rig.depot.finish(&object.id()).unwrap();
     }
@@ -342,7 +345,9 @@ fn the_newest_versions_are_kept_and_never_the_current_or_previous_removed() {
 fn a_rollback_goes_to_what_ran_before_and_can_be_undone() {
     let dir = folder();
     let mut rig = rig(dir.path());
-    (1..=3).for_each(|i| drop(rig.deploy(&simple(&i.to_string(), i)).unwrap()));
+    for i in 1..=3 {
+        rig.deploy(&simple(&i.to_string(), i)).unwrap();
+    }
     assert_eq!(rig.slots.rollback("miner", None), Ok(2));
     assert_eq!(rig.slots.rollback("miner", None), Ok(1));
     assert!(matches!(rig.slots.rollback("miner", None), Err(Error::NotFound(_))));
@@ -396,7 +401,9 @@ fn a_failed_trial_goes_back_and_is_remembered() {
 fn broken_records_and_pointers_never_stop_the_old_version() {
     let dir = folder();
     let mut rig = rig(dir.path());
-    (1..=3).for_each(|i| drop(rig.deploy(&simple(&i.to_string(), i)).unwrap()));
+    for i in 1..=3 {
+        rig.deploy(&simple(&i.to_string(), i)).unwrap();
+    }
     rig.slots.pass_trial("miner", 3).unwrap();
     drop(rig);
     let slot = dir.path().join("slots/miner");
@@ -467,7 +474,9 @@ fn one_file_needs_its_room_once() {
     let mut rig = rig(dir.path());
     let object = simple("1", 1);
     rig.offer(&object).unwrap();
-    (0..2).for_each(|c| drop(rig.depot.store(&object.id(), c, object.chunk(c)).unwrap()));
+    for c in 0..2 {
+        rig.depot.store(&object.id(), c, object.chunk(c)).unwrap();
+    }
     rig.depot.install(&object.id(), now()).unwrap();
     use std::os::unix::fs::MetadataExt as _;
     let inode = |path: std::path::PathBuf| path.metadata().unwrap().ino();

@@ -33,10 +33,10 @@ pub(crate) enum Change<'a> {
     File(&'a Path),
     /// Bytes are written at an offset.
     Write(&'a Path, u64, &'a [u8]),
-    /// Room is reserved, or the file cut, to a size in bytes.
-    Size(&'a Path, u64),
+    /// Room is reserved for it.
+    Size(&'a Path),
     /// The mode is set.
-    Mode(&'a Path, u32),
+    Mode(&'a Path),
     /// A file or folder is made durable.
     Sync(&'a Path),
     /// An entry gets another name.
@@ -143,7 +143,7 @@ impl Folder {
             };
             if mode != 0o700 {
                 self.disk
-                    .pass(Change::Mode(&path, mode))
+                    .pass(Change::Mode(&path))
                     .and_then(|()| Ok(rustix::fs::fchmod(&folder.fd, Mode::from_raw_mode(mode))?))
                     .map_err(|e| failed("set the mode of", &path, &e))?;
             }
@@ -408,7 +408,7 @@ impl DiskFile {
     /// Makes it `size` bytes long with the room for them reserved, so that writing them cannot run out of
     /// space. File systems that cannot reserve only get the size.
     pub(crate) fn reserve(&self, size: u64) -> Result<()> {
-        let reserved = self.disk.pass(Change::Size(&self.path, size)).and_then(|()| {
+        let reserved = self.disk.pass(Change::Size(&self.path)).and_then(|()| {
             self.file.set_len(size)?;
             if size == 0 {
                 return Ok(());
@@ -424,7 +424,7 @@ impl DiskFile {
     /// Sets exactly this mode, whatever the umask says.
     pub(crate) fn set_mode(&self, mode: u32) -> Result<()> {
         self.disk
-            .pass(Change::Mode(&self.path, mode))
+            .pass(Change::Mode(&self.path))
             .and_then(|()| Ok(rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode))?))
             .map_err(|e| failed("set the mode of", &self.path, &e))
     }

@@ -113,7 +113,7 @@ impl Inner {
     fn note(&mut self, change: Change<'_>) {
         match change {
             Change::Folder(path) | Change::File(path) => self.loose.push(Loose::Made(path.to_owned())),
-            Change::Write(path, ..) | Change::Size(path, _) => {
+            Change::Write(path, ..) | Change::Size(path) => {
                 if !self.loose.iter().any(|l| matches!(l, Loose::Content(p) if p == path)) {
                     self.loose.push(Loose::Content(path.to_owned()));
                 }

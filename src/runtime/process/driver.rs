@@ -30,6 +30,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) supervisor: Mutex<Supervisor>,
     pub(super) console: Mutex<Console>,
+    /// The slot its program comes from, and what is known of its versions.
+    pub(super) slot: Option<(Arc<Versions>, String)>,
     /// Wakes the thread; orders lie in its channel.
     waker: OwnedFd,
 }
@@ -42,10 +44,15 @@ pub(super) enum Order {
 }
 
 impl Shared {
-    pub(super) fn new(clock: Clock, supervisor: Supervisor, console: Console) -> Result<Shared> {
+    pub(super) fn new(
+        clock: Clock,
+        supervisor: Supervisor,
+        console: Console,
+        slot: Option<(Arc<Versions>, String)>,
+    ) -> Result<Shared> {
         let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|e| Error::Failed(format!("cannot make an event descriptor: {e}")))?;
-        Ok(Shared { clock, supervisor: supervisor.into(), console: console.into(), waker })
+        Ok(Shared { clock, supervisor: supervisor.into(), console: console.into(), slot, waker })
     }
 
     /// Makes the thread look at its orders.
@@ -67,7 +74,6 @@ pub(super) struct Driver {
     pub(super) name: String,
     pub(super) settings: Arc<MinerSettings>,
     pub(super) plan: Plan,
-    pub(super) versions: Option<Arc<Versions>>,
     pub(super) rng: Rng,
     pub(super) shared: Arc<Shared>,
     pub(super) orders: Receiver<Order>,
@@ -94,7 +100,6 @@ impl Driver {
         name: &str,
         settings: Arc<MinerSettings>,
         plan: Plan,
-        versions: Option<Arc<Versions>>,
         rng: Rng,
         shared: Arc<Shared>,
         orders: Receiver<Order>,
@@ -104,7 +109,6 @@ impl Driver {
             name: name.to_owned(),
             settings,
             plan,
-            versions,
             rng,
             shared,
             orders,
@@ -174,9 +178,13 @@ impl Driver {
 
     /// Tells the trial of the version that was launched something.
     fn tell(&self, what: impl FnOnce(&Versions, Time, Runner<'_>)) {
-        if let (Some(versions), Some(runner)) = (&self.versions, self.runner()) {
+        if let (Some(versions), Some(runner)) = (self.versions(), self.runner()) {
             what(versions, self.now(), runner);
         }
+    }
+
+    fn versions(&self) -> Option<&Versions> {
+        self.shared.slot.as_ref().map(|(versions, _)| &**versions)
     }
 
     fn runner(&self) -> Option<Runner<'_>> {
@@ -186,7 +194,7 @@ impl Driver {
 
     /// Starts the miner anew when another version of its slot is current than the one it was launched with.
     fn follow_version(&mut self) {
-        let (Some(versions), Some(runner)) = (&self.versions, self.runner()) else { return };
+        let (Some(versions), Some(runner)) = (self.versions(), self.runner()) else { return };
         let current = versions.number(runner.slot);
         if current != runner.number {
             let (from, to, slot) = (runner.number, current, runner.slot);
@@ -201,7 +209,8 @@ impl Driver {
     fn choose_program(&mut self) -> Result<PathBuf> {
         let Some(program) = self.plan.program() else { return Ok(PathBuf::new()) };
         let Some(slot) = program.slot() else { return Ok(program.resolve(None)?.0) };
-        let versions = self.versions.as_deref();
+        let versions = self.shared.slot.as_ref().map(|(versions, _)| Arc::clone(versions));
+        let versions = versions.as_deref();
         loop {
             // Noted even when there is none, so that the first one to come is noticed.
             self.version = Some(versions.map_or(0, |versions| versions.number(slot)));
@@ -258,7 +267,7 @@ impl Driver {
         }
         self.shared.supervisor.lock().handle_exit(self.now(), exit);
         log::info!(target: "miner", miner = self.name.as_str(), how = exit.how.as_str(); "ended");
-        let goes_on = self.versions.as_ref().zip(self.runner()).is_some_and(|(v, r)| v.number(r.slot) != r.number);
+        let goes_on = self.versions().zip(self.runner()).is_some_and(|(v, r)| v.number(r.slot) != r.number);
         if !goes_on {
             self.settle(Err(Error::Failed(why)));
         }
@@ -324,7 +333,7 @@ impl Driver {
         let blind = child.is_some_and(|child| child.pidfd().is_none());
         let next = [
             self.shared.supervisor.lock().poll_timeout(),
-            self.versions.as_ref().zip(self.runner()).and_then(|(versions, runner)| versions.poll_timeout(runner)),
+            self.versions().zip(self.runner()).and_then(|(versions, runner)| versions.poll_timeout(runner)),
             self.probe.as_ref().map(|probe| probe.deadline),
             blind.then(|| now + LOOK_EVERY),
         ];

@@ -51,8 +51,6 @@ struct Inner {
 struct Instance {
     name: String,
     miner_type: String,
-    /// Where its program comes from.
-    slot: Option<(Arc<Versions>, String)>,
     shared: Arc<Shared>,
     orders: Sender<Order>,
     /// `None` before it was started and once somebody waits for its end.
@@ -150,18 +148,16 @@ impl ProcessMinerManager {
         }
         let supervisor = Supervisor::new(self.settings.policy.clone(), plan.has_api(), inner.rng.fork());
         let console = Console::new(self.settings.log_lines_max, self.settings.log_bytes_max);
-        let shared = Arc::new(Shared::new(self.clock, supervisor, console)?);
+        let shared = Arc::new(Shared::new(self.clock, supervisor, console, slot)?);
         let (orders, receiver) = bounded(ORDERS_MAX);
         let rng = inner.rng.fork();
-        if let Some((versions, slot)) = &slot {
+        if let Some((versions, slot)) = &shared.slot {
             versions.enlist(slot, &shared);
         }
-        let (settings, versions) = (Arc::clone(&self.settings), self.versions.clone());
-        let driver = Driver::new(&name, settings, plan, versions, rng, Arc::clone(&shared), receiver, settled);
+        let driver = Driver::new(&name, Arc::clone(&self.settings), plan, rng, Arc::clone(&shared), receiver, settled);
         let instance = Arc::new(Instance {
             name: name.clone(),
             miner_type: miner_type.to_owned(),
-            slot,
             shared,
             orders,
             thread: Mutex::new(None),
@@ -315,7 +311,7 @@ impl MinerInstance for Instance {
 
     fn stats(&self) -> Result<MinerStats> {
         let mut stats = self.shared.supervisor.lock().stats(self.shared.clock.mono(), &self.name, &self.miner_type);
-        let rolled_back = self.slot.as_ref().and_then(|(versions, slot)| versions.note(slot));
+        let rolled_back = self.shared.slot.as_ref().and_then(|(versions, slot)| versions.note(slot));
         stats.note = match (rolled_back, stats.note) {
             (Some(rolled_back), Some(note)) => Some(format!("{rolled_back}; {note}")),
             (rolled_back, note) => rolled_back.or(note),
