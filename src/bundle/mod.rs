@@ -17,7 +17,7 @@ pub use create::{
 };
 pub use extract::{PlainProfile, Unpacked, UnpackedFile, extract_miner_bundle, extract_profile_bundle, unpack};
 pub use fit::{FRAME_BYTES_GO, check_fits, deploy_frame_bytes, miner_bundle_bytes, miner_bytes_max};
-pub use text::{read_bundle, stream_bundle};
+pub use text::{decode_bundle, read_bundle, stream_bundle};
 
 /// What a bundle holds: the API page's `BundleType`.
 pub use crate::message::DeployKind as BundleType;
