@@ -5,7 +5,9 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use rigmesh::base::{Now, Rng, Time, Timestamp};
+use rigmesh::Cores;
+use rigmesh::base::{Alone, Crew, Now, Rng, Time, Timestamp};
+use rigmesh::formats::sigil;
 use rigmesh::formats::smsg::{LinkKey, open_link, seal_v1};
 use rigmesh::identity::{SecretKey, sign_challenge};
 use rigmesh::message::{Logs, Message, Payload};
@@ -88,5 +90,37 @@ fn secrets(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, sealing, messages, secrets);
+/// Files: what a bundle or a STIM costs, on one core and on two.
+fn files(c: &mut Criterion) {
+    let (mut nonce, mut rng) = ([0; 24], Rng::from_number(1));
+    let two = Cores::new(2);
+    let crews: [(&str, &dyn Crew); 2] = [("one core", &Alone), ("two cores", &two)];
+    for mib in [4, 64] {
+        let mut data = vec![7; mib << 20];
+        let mut group = c.benchmark_group("sigil");
+        group.throughput(Throughput::Bytes(data.len() as u64)).sample_size(10);
+        for (name, crew) in crews {
+            group.bench_function(BenchmarkId::new(format!("obfuscate, {name}"), format!("{mib} MiB")), |b| {
+                b.iter(|| sigil::obfuscate_with(crew, &nonce, black_box(&mut data)));
+            });
+            group.bench_function(BenchmarkId::new(format!("seal, {name}"), format!("{mib} MiB")), |b| {
+                b.iter(|| {
+                    rng.fill(&mut nonce);
+                    sigil::seal_in_place_with(crew, &[7; 32], &nonce, black_box(&mut data)).unwrap()
+                });
+            });
+            let sealed = sigil::seal_with(crew, &[7; 32], &nonce, &data).unwrap();
+            let mut copy = sealed.clone();
+            group.bench_function(BenchmarkId::new(format!("open (and copy), {name}"), format!("{mib} MiB")), |b| {
+                b.iter(|| {
+                    copy.copy_from_slice(&sealed);
+                    sigil::open_in_place_with(crew, &[7; 32], black_box(&mut copy)).unwrap().len()
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, sealing, files, messages, secrets);
 criterion_main!(benches);

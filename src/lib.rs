@@ -123,6 +123,7 @@ pub use mesh::LinkInfo;
 pub use node::control;
 pub use node::{Config, Controller, Node, NodeBuilder, Sweep, Transport};
 pub use runtime::clock::system_rng;
+pub use runtime::crew::Cores;
 pub use runtime::files::extract::{extract_miner_bundle_to, write_unpacked_miner};
 pub use runtime::files::identity::{IdentityFiles, NodeManager};
 pub use runtime::files::lock::FolderLock;

@@ -5,6 +5,7 @@
 //! thread or clock is touched here.
 
 mod bounded;
+mod crew;
 mod error;
 mod json;
 mod rng;
@@ -12,6 +13,7 @@ mod text;
 mod time;
 
 pub use bounded::{ByteBudget, Ring};
+pub use crew::{Alone, Crew, Job};
 pub use error::{Error, Refusal, Result};
 pub(crate) use json::string_run;
 pub use json::{JSON_DEPTH_MAX, check_json};

@@ -1,8 +1,13 @@
-//! Step 1: containers of bytes: TRIX, the sealing sigil and SMSG, and JSON as Go spells and reads it.
+//! Step 1: containers of bytes: TRIX with its named transforms and encrypted payloads, the sealing sigil, SMSG,
+//! STMF; and JSON as Go spells and reads it.
 
 pub mod gojson;
 pub mod reading;
 pub mod sigil;
 pub mod smsg;
+pub mod squeeze;
+pub mod stmf;
 pub mod tim;
+pub mod transform;
 pub mod trix;
+pub mod trix_crypt;

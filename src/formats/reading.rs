@@ -5,9 +5,12 @@
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::de::{SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 /// Go's base64: standard alphabet, padding required, CR and LF ignored anywhere, non-zero trailing
 /// bits tolerated (trix.md §3). `None` when it is not that.
@@ -97,6 +100,131 @@ macro_rules! object_only {
     )+};
 }
 pub(crate) use object_only;
+
+/// The next value of a record into `slot`, unless it is null.
+///
+/// # Errors
+/// What the type's own reading gives.
+pub(crate) fn take_value<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
+    map: &mut A,
+    slot: &mut T,
+) -> Result<(), A::Error> {
+    if let Some(value) = map.next_value()? {
+        *slot = value;
+    }
+    Ok(())
+}
+
+/// Implements `Deserialize` as Go's typed decoder does it (trix.md §5): the case of keys does not matter,
+/// null leaves the default (also in place of the whole record), unknown keys are ignored, of a repeated
+/// key the last counts, and nothing but an object is a record.
+macro_rules! go_record {
+    ($type:ident { $($key:literal => $field:ident),+ $(,)? }) => {
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<$type, D::Error> {
+                struct Record;
+                impl<'de> serde::de::Visitor<'de> for Record {
+                    type Value = $type;
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("an object")
+                    }
+                    fn visit_unit<E>(self) -> std::result::Result<$type, E> {
+                        Ok($type::default())
+                    }
+                    fn visit_map<A: serde::de::MapAccess<'de>>(
+                        self,
+                        mut map: A,
+                    ) -> std::result::Result<$type, A::Error> {
+                        let mut record = $type::default();
+                        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+                            $(if key.eq_ignore_ascii_case($key) {
+                                $crate::formats::reading::take_value(&mut map, &mut record.$field)?;
+                                continue;
+                            })+
+                            map.next_value::<serde::de::IgnoredAny>()?;
+                        }
+                        Ok(record)
+                    }
+                }
+                d.deserialize_any(Record)
+            }
+        }
+    };
+}
+pub(crate) use go_record;
+
+/// Reads an array of at most `max` elements; the reader notes in `over` when there were more. The rest
+/// is skipped without being kept, so that a short text cannot fill the memory.
+pub(crate) struct AtMost<'a, T> {
+    pub(crate) max: usize,
+    pub(crate) over: &'a Cell<bool>,
+    pub(crate) of: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for AtMost<'_, T> {
+    type Value = Option<Vec<T>>;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
+        d.deserialize_any(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for AtMost<'_, T> {
+    type Value = Option<Vec<T>>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while items.len() < self.max {
+            match seq.next_element()? {
+                Some(item) => items.push(item),
+                None => return Ok(Some(items)),
+            }
+        }
+        while seq.next_element::<IgnoredAny>()?.is_some() {
+            self.over.set(true);
+        }
+        Ok(Some(items))
+    }
+}
+
+/// The same for an object from text to text.
+pub(crate) struct TextsAtMost<'a> {
+    pub(crate) max: usize,
+    pub(crate) over: &'a Cell<bool>,
+}
+
+impl<'de> DeserializeSeed<'de> for TextsAtMost<'_> {
+    type Value = Option<BTreeMap<String, String>>;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
+        d.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TextsAtMost<'_> {
+    type Value = Option<BTreeMap<String, String>>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of texts")
+    }
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut texts = BTreeMap::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let value: Option<String> = map.next_value()?;
+            if texts.len() < self.max || texts.contains_key(&key) {
+                texts.insert(key, value.unwrap_or_default());
+            } else {
+                self.over.set(true);
+            }
+        }
+        Ok(Some(texts))
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -111,14 +111,24 @@ pub fn encode(magic: &[u8; 4], header: &Header, payload: &[u8], checksum_algo: O
             gojson::to_string_html(&header)?
         }
     };
-    let length = u32::try_from(text.len()).ok().filter(|_| text.len() <= HEADER_BYTES_MAX);
+    let mut out = start(magic, &text, payload.len())?;
+    out.extend_from_slice(payload);
+    Ok(out)
+}
+
+/// Everything in front of the payload, with room for `payload_bytes` more: for headers whose text is made
+/// elsewhere, and payloads that are sealed where they stand.
+///
+/// # Errors
+/// [`Error::Failed`] when the header is longer than readers accept.
+pub fn start(magic: &[u8; 4], header: &str, payload_bytes: usize) -> Result<Vec<u8>> {
+    let length = u32::try_from(header.len()).ok().filter(|_| header.len() <= HEADER_BYTES_MAX);
     let length = length.ok_or_else(|| Error::Failed("the header is too long".to_owned()))?;
-    let mut out = Vec::with_capacity(PREFIX_BYTES + text.len() + payload.len());
+    let mut out = Vec::with_capacity(PREFIX_BYTES + header.len() + payload_bytes);
     out.extend_from_slice(magic);
     out.push(VERSION);
     out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(text.as_bytes());
-    out.extend_from_slice(payload);
+    out.extend_from_slice(header.as_bytes());
     Ok(out)
 }
 

@@ -11,6 +11,7 @@ mod features;
 mod lifecycle;
 mod measure;
 mod peer;
+mod pointer;
 mod points;
 mod proven;
 mod quality;
@@ -25,6 +26,9 @@ pub use lifecycle::{Lifecycle, LifecycleConfig, LifecycleOutput, Stage};
 pub use measure::{MEASURE_ROUND_TRIPS, Measurement, PING_SAMPLES, Samples, compute_score, geo_km_between, measure};
 pub use peer::{
     ADDRESS_ID_PREFIX, Origin, PEER_TEXT_MAX, Peer, PeerExtra, SCORE_DEFAULT, SCORE_MAXIMUM, SCORE_MINIMUM,
+};
+pub use pointer::{
+    POINTER_ADDRESSES_MAX, POINTER_BYTES_MAX, PointerExpected, PointerRecord, new_pointer, resolve as resolve_pointer,
 };
 pub use points::{Metric, Point, PointTree};
 pub use proven::{Expected, ID_PREFIX_MIN};

@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod control;
+pub(crate) mod crew;
 pub(crate) mod dispatcher;
 pub(crate) mod files;
 pub(crate) mod hasher;

@@ -2,7 +2,7 @@
 
 use crate::support::{Outcome, Run, all, array, bytes, same, text, verdict};
 use rigmesh::formats::sigil::{obfuscate, open_in_place, seal};
-use rigmesh::formats::smsg::{LinkKey, open_link, open_v1, seal_v1};
+use rigmesh::formats::smsg::{LinkKey, open, open_link, seal_v1};
 use sha2::{Digest as _, Sha256};
 
 /// What a link makes of a container.
@@ -43,7 +43,7 @@ pub(crate) fn decrypt(run: &mut Run<'_>) {
         let header =
             String::from_utf8_lossy(container.get(9..150.min(container.len())).unwrap_or_default()).into_owned();
         let plain = !header.contains("\"compression\"") && !header.contains("\"format\"");
-        let opened = open_v1(password, &container).map(|message| message.body);
+        let opened = open(password, &container, 1 << 20).map(|message| message.body);
         let on_link = match (&link, plain) {
             (Ok(body), true) => same("on a link", Some(body), opened.as_ref().ok()),
             (Err(_), true) => same("refused on a link", opened.is_err(), true),

@@ -1,23 +1,16 @@
-//! SMSG v1 (smsg.md §1–3): a message sealed under a password, and the form every frame of a 1.0 link
-//! has after the handshake.
+//! SMSG v1 as links use it (smsg.md §1–3): the form of every frame of a 1.0 link after the handshake.
 //!
-//! On a link the whole container is built in one buffer: the inner JSON is written behind the header,
-//! mixed and encrypted where it stands. Opening decrypts in place and unescapes the body straight into
-//! the caller's buffer.
+//! The whole container is built in one buffer: the inner JSON is written behind the header, mixed and
+//! encrypted where it stands. Opening decrypts in place and unescapes the body straight into the
+//! caller's buffer.
 
-use super::reading::{null_is_default, object_only};
-use super::{gojson, sigil, trix};
-use crate::base::{Error, Result, base64_encode, check_json, string_run};
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use super::{MAGIC, SmsgMessage, bad_inner, open_payload};
+use crate::base::{Error, Result, base64_encode, string_run};
+use crate::formats::{gojson, sigil, trix};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write as _;
 use zeroize::{Zeroize as _, Zeroizing};
-
-/// Magic of the container.
-pub const MAGIC: &[u8; 4] = b"SMSG";
 
 /// The longest header accepted on a link, bytes. Honest nodes send 48. It is parsed before anything
 /// is authenticated, so it is kept small.
@@ -147,17 +140,6 @@ fn link_payload(frame: &[u8]) -> Result<usize> {
     }
 }
 
-fn open_payload<'a>(key: &LinkKey, sealed: &'a mut [u8]) -> Result<&'a [u8]> {
-    match sigil::open_in_place(&key.0, sealed) {
-        Ok(plain) => Ok(plain),
-        Err(_) => Err(Error::malformed("SMSG container", "decryption failed (wrong password?)")),
-    }
-}
-
-fn bad_inner() -> Error {
-    Error::malformed("SMSG payload", "invalid message format")
-}
-
 /// The inner message exactly as [`seal_v1`] writes it: its body is unescaped into `out`. `None` for any
 /// other spelling, which the general reader then judges.
 fn usual_body(plain: &str, out: &mut Vec<u8>) -> Option<()> {
@@ -218,142 +200,9 @@ fn unicode_escape(text: &str) -> Option<(char, &str)> {
     Some((char::from_u32(0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00))?, tail.get(4..)?))
 }
 
-/// The inner message of a v1 container. As in Go, what is missing or null is empty, the case of keys
-/// does not matter, unknown keys are ignored, and of a repeated key the last counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SmsgMessage {
-    /// Subject.
-    pub subject: String,
-    /// Text.
-    pub body: String,
-    /// Files.
-    pub attachments: Vec<Attachment>,
-    /// Key to answer with.
-    pub reply_key: Option<ReplyKey>,
-    /// Sender, as stated.
-    pub from: String,
-    /// Unix seconds.
-    pub timestamp: i64,
-    /// Further texts by name.
-    pub meta: BTreeMap<String, String>,
-}
-
-/// A file in an [`SmsgMessage`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(remote = "Self", default)]
-pub struct Attachment {
-    /// File name, as stated: never a path to write to.
-    #[serde(deserialize_with = "null_is_default")]
-    pub name: String,
-    /// Base64 text, not validated here.
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
-    pub content: String,
-    /// Media type.
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
-    pub mime: String,
-    /// Size, as stated: not to be believed.
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "is_zero")]
-    pub size: i64,
-}
-
-/// A key for the answer to an [`SmsgMessage`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(remote = "Self", default)]
-pub struct ReplyKey {
-    /// The key.
-    #[serde(deserialize_with = "null_is_default")]
-    pub public_key: String,
-    /// Its id.
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
-    pub key_id: String,
-    /// Its algorithm.
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
-    pub algorithm: String,
-    /// Its fingerprint.
-    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
-    pub fingerprint: String,
-}
-
-object_only!(Attachment, ReplyKey);
-
-fn is_zero(n: &i64) -> bool {
-    *n == 0
-}
-
-impl SmsgMessage {
-    /// Reads the inner JSON.
-    fn decode(text: &str) -> Result<SmsgMessage> {
-        check_json("SMSG payload", text.as_bytes())?;
-        serde_json::from_str(text).map_err(|_| bad_inner())
-    }
-}
-
-impl<'de> Deserialize<'de> for SmsgMessage {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<SmsgMessage, D::Error> {
-        struct Inner;
-        impl<'de> Visitor<'de> for Inner {
-            type Value = SmsgMessage;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an SMSG message")
-            }
-            fn visit_unit<E>(self) -> std::result::Result<SmsgMessage, E> {
-                Ok(SmsgMessage::default())
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<SmsgMessage, A::Error> {
-                /// The next value into `slot`, unless it is null.
-                fn take<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
-                    map: &mut A,
-                    slot: &mut T,
-                ) -> std::result::Result<(), A::Error> {
-                    if let Some(value) = map.next_value()? {
-                        *slot = value;
-                    }
-                    Ok(())
-                }
-                let mut message = SmsgMessage::default();
-                while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-                    match key.to_ascii_lowercase().as_str() {
-                        "subject" => take(&mut map, &mut message.subject)?,
-                        "body" => take(&mut map, &mut message.body)?,
-                        "attachments" => take(&mut map, &mut message.attachments)?,
-                        "reply_key" => message.reply_key = map.next_value()?,
-                        "from" => take(&mut map, &mut message.from)?,
-                        "timestamp" => take(&mut map, &mut message.timestamp)?,
-                        "meta" => take(&mut map, &mut message.meta)?,
-                        _ => drop(map.next_value::<serde::de::IgnoredAny>()?),
-                    }
-                }
-                Ok(message)
-            }
-        }
-        d.deserialize_any(Inner)
-    }
-}
-
-/// Opens a v1 container.
-///
-/// # Errors
-/// [`Error::Config`] for an empty password, else [`Error::Malformed`]: not a container, wrong password,
-/// no v1 message inside, or (`unsupported`) the later formats: v2, compression.
-pub fn open_v1(password: &str, container: &[u8]) -> Result<SmsgMessage> {
-    let key = LinkKey::from_password(password)?;
-    let trix::Container { header, payload } = trix::decode(MAGIC, container)?;
-    let text = |name: &str| header.get(name).and_then(|v| v.as_str());
-    // Unknown compressions mean none, unknown formats v1 (smsg.md §4).
-    if let Some(format @ "v2") = text("format") {
-        return Err(Error::malformed("SMSG container", format!("unsupported: format {format} is a later one than v1")));
-    }
-    if let Some(compression @ ("gzip" | "zstd")) = text("compression") {
-        let detail = format!("unsupported: compression {compression} belongs to a later format than v1");
-        return Err(Error::malformed("SMSG container", detail));
-    }
-    let mut sealed = payload.to_vec();
-    let plain = std::str::from_utf8(open_payload(&key, &mut sealed)?).map_err(|_| bad_inner())?;
-    SmsgMessage::decode(plain)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::open;
     use super::*;
 
     fn key() -> LinkKey {
@@ -367,7 +216,7 @@ mod tests {
         [&MAGIC[..], &[2], &length, header.as_bytes(), &sealed].concat()
     }
 
-    fn open(mut frame: Vec<u8>) -> Result<String> {
+    fn through_link(mut frame: Vec<u8>) -> Result<String> {
         let mut body = b"left over".to_vec();
         let before = frame.len();
         open_link(&key(), &mut frame, &mut body).inspect_err(|_| assert!(body.is_empty()))?;
@@ -382,8 +231,8 @@ mod tests {
                 let mut out = b"before".to_vec();
                 seal_v1(&key(), [7; 24], timestamp, text, &mut out).unwrap();
                 let container = out.strip_prefix(b"before").unwrap();
-                assert_eq!(open(container.to_vec()).unwrap(), text);
-                let message = open_v1("x", container).unwrap();
+                assert_eq!(through_link(container.to_vec()).unwrap(), text);
+                let message = open("x", container, container.len()).unwrap();
                 assert_eq!((message.body.as_str(), message.timestamp), (text, timestamp));
             }
         }
@@ -445,7 +294,7 @@ mod tests {
         for good in
             ["null", "{}", r#"{"algorithm":"aes","x":[1]}"#, r#" {"version":1,"version":"2"} "#, r#"{"Format":"v2"}"#]
         {
-            assert_eq!(open(frame(good, inner)).unwrap(), "b", "{good}");
+            assert_eq!(through_link(frame(good, inner)).unwrap(), "b", "{good}");
         }
         for bad in [
             r#"{"format":"v1"}"#,
@@ -457,16 +306,16 @@ mod tests {
             r#"{"checksum":"00","checksum_algo":"sha256"}"#,
             r#"{"checksum":"00"}"#,
         ] {
-            assert!(open(frame(bad, inner)).is_err(), "{bad}");
+            assert!(through_link(frame(bad, inner)).is_err(), "{bad}");
         }
         let huge = format!("{{\"a\":\"{}\"}}", "x".repeat(LINK_HEADER_BYTES_MAX));
-        assert!(open(frame(&huge, inner)).is_err());
-        assert!(open_v1("x", &frame(&huge, inner)).is_ok());
+        assert!(through_link(frame(&huge, inner)).is_err());
+        assert!(open("x", &frame(&huge, inner), 99).is_ok());
     }
 
     #[test]
     fn inner_messages_are_read_as_go_reads_them_without_attachments() {
-        let inner = |text: &str| open(frame("{}", text));
+        let inner = |text: &str| through_link(frame("{}", text));
         assert_eq!(inner("null").unwrap(), "");
         assert_eq!(
             inner(r#" {"timestamp":1,"subject":"s","meta":{"a":"b"},"zz":[{}],"body":"a","body":"b"} "#).unwrap(),
@@ -479,15 +328,6 @@ mod tests {
             assert!(inner(bad).is_err(), "{bad}");
         }
         let sealed = sigil::seal(key().as_bytes(), &[9; 24], b"{\"body\":\"\xff\"}").unwrap();
-        assert!(open([&b"SMSG\x02\0\0\0\x02{}"[..], &sealed].concat()).is_err());
-    }
-
-    #[test]
-    fn later_formats_are_called_unsupported() {
-        for header in [r#"{"format":"v2"}"#, r#"{"compression":"zstd"}"#] {
-            let error = open_v1("x", &frame(header, "{}")).unwrap_err().to_string();
-            assert!(error.contains("unsupported"), "{error}");
-        }
-        assert_eq!(open_v1("x", &frame(r#"{"compression":"bogus"}"#, r#"{"body":"b"}"#)).unwrap().body, "b");
+        assert!(through_link([&b"SMSG\x02\0\0\0\x02{}"[..], &sealed].concat()).is_err());
     }
 }
