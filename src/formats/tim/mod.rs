@@ -14,5 +14,5 @@ pub mod tar;
 
 pub use archive::{DEFAULT_CONFIG, Tim};
 pub use datanode::{DataNode, Entry, File};
-pub use stim::{MAGIC, SealedSizes, open, peek, seal, seal_tar, sealed_bytes};
+pub use stim::{MAGIC, SealedSizes, open, open_with, peek, seal, seal_tar, seal_with, sealed_bytes};
 pub use tar::Limits;

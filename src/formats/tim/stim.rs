@@ -6,7 +6,7 @@
 use super::archive::Tim;
 use super::datanode::DataNode;
 use super::tar::Limits;
-use crate::base::{Error, Result, Rng};
+use crate::base::{Alone, Crew, Error, Result, Rng};
 use crate::formats::sigil::{self, NONCE_BYTES, OVERHEAD_BYTES};
 use crate::formats::smsg::LinkKey;
 use crate::formats::{gojson, trix};
@@ -64,6 +64,14 @@ pub fn peek(container: &[u8]) -> Result<SealedSizes> {
 /// [`Error::Config`] for an empty password; [`Error::Malformed`] as [`peek`], for a wrong password or changed
 /// bytes, and for a tree that is none; [`crate::base::Refusal::Limit`] when the tree exceeds `limits`.
 pub fn open<'a>(password: &str, container: &'a mut [u8], limits: Limits) -> Result<Tim<'a>> {
+    open_with(&Alone, password, container, limits)
+}
+
+/// [`open`] with a crew that helps with the obfuscation.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with<'a>(crew: &dyn Crew, password: &str, container: &'a mut [u8], limits: Limits) -> Result<Tim<'a>> {
     let key = key_of(password)?;
     let sizes = peek(container)?;
     let invalid = || malformed("invalid stim payload");
@@ -73,8 +81,8 @@ pub fn open<'a>(password: &str, container: &'a mut [u8], limits: Limits) -> Resu
         Error::Malformed { detail, .. } => malformed(format!("decryption failed (wrong password?): {detail}")),
         other => other,
     };
-    let config: &[u8] = sigil::open_in_place(key.as_bytes(), config).map_err(failed)?;
-    let root: &[u8] = sigil::open_in_place(key.as_bytes(), root).map_err(failed)?;
+    let config: &[u8] = sigil::open_in_place_with(crew, key.as_bytes(), config).map_err(failed)?;
+    let root: &[u8] = sigil::open_in_place_with(crew, key.as_bytes(), root).map_err(failed)?;
     Ok(Tim { config: config.into(), root: DataNode::from_tar(root, limits)? })
 }
 
@@ -84,8 +92,16 @@ pub fn open<'a>(password: &str, container: &'a mut [u8], limits: Limits) -> Resu
 /// [`Error::Config`] for an empty password; as [`DataNode::push_tar`]; [`Error::Failed`] for a configuration of
 /// 4 GiB.
 pub fn seal(password: &str, tim: &Tim<'_>, rng: &mut Rng) -> Result<Vec<u8>> {
+    seal_with(&Alone, password, tim, rng)
+}
+
+/// [`seal`] with a crew that helps with the obfuscation.
+///
+/// # Errors
+/// As [`seal`].
+pub fn seal_with(crew: &dyn Crew, password: &str, tim: &Tim<'_>, rng: &mut Rng) -> Result<Vec<u8>> {
     let tar_bytes = tim.root.tar_bytes();
-    build(password, &tim.config, [rng.array(), rng.array()], tar_bytes, |out| tim.root.push_tar(out))
+    build(crew, password, &tim.config, [rng.array(), rng.array()], tar_bytes, |out| tim.root.push_tar(out))
 }
 
 /// Seals a configuration and the tar of a tree under given nonces, which must be random and never used twice: the
@@ -94,7 +110,7 @@ pub fn seal(password: &str, tim: &Tim<'_>, rng: &mut Rng) -> Result<Vec<u8>> {
 /// # Errors
 /// As [`seal`].
 pub fn seal_tar(password: &str, config: &[u8], tar: &[u8], nonces: [[u8; NONCE_BYTES]; 2]) -> Result<Vec<u8>> {
-    build(password, config, nonces, tar.len(), |out| {
+    build(&Alone, password, config, nonces, tar.len(), |out| {
         out.extend_from_slice(tar);
         Ok(())
     })
@@ -121,6 +137,7 @@ fn header_text(config: usize, root: usize) -> Result<String> {
 }
 
 fn build(
+    crew: &dyn Crew,
     password: &str,
     config: &[u8],
     [config_nonce, root_nonce]: [[u8; NONCE_BYTES]; 2],
@@ -138,16 +155,17 @@ fn build(
     out.extend_from_slice(&head_length.to_be_bytes());
     out.extend_from_slice(head.as_bytes());
     out.extend_from_slice(&length.to_be_bytes());
-    push_sealed(&mut out, &key, config_nonce, |out| {
+    push_sealed(crew, &mut out, &key, config_nonce, |out| {
         out.extend_from_slice(config);
         Ok(())
     })?;
-    push_sealed(&mut out, &key, root_nonce, push_tar)?;
+    push_sealed(crew, &mut out, &key, root_nonce, push_tar)?;
     Ok(out)
 }
 
 /// Appends the sealed form of what `write` appends.
 fn push_sealed(
+    crew: &dyn Crew,
     out: &mut Vec<u8>,
     key: &LinkKey,
     nonce: [u8; NONCE_BYTES],
@@ -156,7 +174,7 @@ fn push_sealed(
     out.extend_from_slice(&nonce);
     let start = out.len();
     write(out)?;
-    let tag = sigil::seal_in_place(key.as_bytes(), &nonce, out.get_mut(start..).unwrap_or_default())?;
+    let tag = sigil::seal_in_place_with(crew, key.as_bytes(), &nonce, out.get_mut(start..).unwrap_or_default())?;
     out.extend_from_slice(&tag);
     Ok(())
 }
