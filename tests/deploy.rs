@@ -265,12 +265,14 @@ fn a_rig_that_takes_no_deployments_says_so_at_once() {
     let rig = Rig::start("rig", Config { deploys: false, ..Config::default() });
     let (owner, folder) = controller(&[&rig]);
     let (large, _) = miner(folder.path(), 2 << 20, 5);
-    let error = owner.controller().deploy(&[rig.id.clone()], &large, false, &mut |_| ()).remove(0).1.unwrap_err();
+    let error =
+        owner.controller().deploy(std::slice::from_ref(&rig.id), &large, false, &mut |_| ()).remove(0).1.unwrap_err();
     // It announces no chunks, so it counts as a node that takes one message, and this does not fit into one.
     let text = error.to_string();
     assert!(text.contains("2097159") && text.contains("783") && text.contains("smaller"), "{text}");
     let (small, _) = miner(folder.path(), 1000, 6);
-    let error = owner.controller().deploy(&[rig.id.clone()], &small, false, &mut |_| ()).remove(0).1.unwrap_err();
+    let error =
+        owner.controller().deploy(std::slice::from_ref(&rig.id), &small, false, &mut |_| ()).remove(0).1.unwrap_err();
     assert!(error.to_string().contains("deploys are off"), "{error}");
     let profile = br#"{"id":"p1","name":"P","minerType":"sha256d","config":{}}"#;
     assert!(owner.controller().deploy_profile(&rig.id, &Profile::decode(profile).unwrap()).is_err());
@@ -282,7 +284,12 @@ fn a_file_that_changes_while_it_is_sent_ends_the_deployment_with_these_words() {
     let (owner, folder) = controller(&[&rig]);
     let (deployment, _) = miner(folder.path(), 4 << 20, 7);
     std::fs::write(folder.path().join("main"), "something else").unwrap();
-    let error = owner.controller().deploy(&[rig.id.clone()], &deployment, false, &mut |_| ()).remove(0).1.unwrap_err();
+    let error = owner
+        .controller()
+        .deploy(std::slice::from_ref(&rig.id), &deployment, false, &mut |_| ())
+        .remove(0)
+        .1
+        .unwrap_err();
     assert!(error.to_string().contains("file changed"), "{error}");
     assert!(!rig.slot("press", 1).exists());
 }

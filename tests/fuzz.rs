@@ -4,13 +4,14 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, unreachable_pub)]
 
-#[path = "fuzz/archives.rs"]
-mod archives;
+#[path = "fuzz/bundles.rs"]
+mod bundles;
+#[path = "fuzz/objects.rs"]
+mod objects;
 
 use rigmesh::base::{Now, Rng, Time, Timestamp, base64_encode, check_json};
 use rigmesh::formats::smsg::{self, Compression, Format, LinkKey, SealOptions, SmsgMessage, open_link};
 use rigmesh::formats::stmf::{self, FormKey};
-use rigmesh::formats::tim;
 use rigmesh::formats::transform::{self, Transform};
 use rigmesh::formats::trix_crypt::{Obfuscator, decrypt_payload, encrypt_payload, open_tar};
 use rigmesh::formats::{gojson, sigil, squeeze, trix};
@@ -84,20 +85,13 @@ static TARGETS: &[Target] = &[
         law: stmf_form,
         deepest: |levels| format!(r#"{{"fields":[],"x":{}}}"#, nested(levels - 1)).into_bytes(),
     },
-    Target {
-        name: "manifest",
-        law: archives::manifest,
-        deepest: |levels| {
-            let text = String::from_utf8(corpus("manifest").swap_remove(0)).unwrap();
-            format!(r#"{{"x":{},{}"#, nested(levels - 1), text.strip_prefix('{').unwrap()).into_bytes()
-        },
-    },
-    Target { name: "tar", law: archives::archive, deepest: |levels| archives::one_file(&vec!["x"; levels].join("/")) },
+    Target { name: "tar", law: bundles::archive, deepest: |levels| bundles::one_file(&vec!["x"; levels].join("/")) },
     Target {
         name: "stim",
-        law: archives::stim,
+        law: bundles::stim,
         deepest: |levels| {
-            let sealed = tim::seal_tar(archives::BUNDLE_PASSWORD, b"{}", &[], [[1; 24], [2; 24]]).unwrap();
+            let sealed =
+                rigmesh::formats::tim::seal_tar(bundles::BUNDLE_PASSWORD, b"{}", &[], [[1; 24], [2; 24]]).unwrap();
             let (_, payload) = trix::split(b"STIM", &sealed, 1 << 16).unwrap();
             let header = nested(levels);
             [&b"STIM\x02"[..], &(header.len() as u32).to_be_bytes(), header.as_bytes(), payload].concat()
@@ -105,17 +99,25 @@ static TARGETS: &[Target] = &[
     },
     Target {
         name: "stim_parts",
-        law: archives::stim_parts,
+        law: bundles::stim_parts,
         deepest: |levels| {
             let profile = nested(levels);
             let length = u16::try_from(profile.len()).unwrap_or(u16::MAX).to_le_bytes();
-            [&length[..], profile.as_bytes(), &archives::one_file("x")].concat()
+            [&length[..], profile.as_bytes(), &bundles::one_file("x")].concat()
         },
     },
     Target {
         name: "bundle_json",
-        law: archives::bundle_json,
+        law: bundles::bundle_json,
         deepest: |levels| format!(r#"{{"x":{}}}"#, nested(levels - 1)).into_bytes(),
+    },
+    Target {
+        name: "manifest",
+        law: objects::manifest,
+        deepest: |levels| {
+            let text = String::from_utf8(corpus("manifest").swap_remove(0)).unwrap();
+            format!(r#"{{"x":{},{}"#, nested(levels - 1), text.strip_prefix('{').unwrap()).into_bytes()
+        },
     },
 ];
 

@@ -8,8 +8,8 @@ use crate::table::safe;
 use rigmesh::base::Error;
 use rigmesh::bundle::{
     Bundle, BundleType, MinerFile, PROFILE_BYTES_MAX, PlainProfile, Unpacked, create_full_bundle, create_miner_bundle,
-    create_profile_bundle, create_profile_bundle_unencrypted, extract_miner_bundle, extract_profile_bundle, miner_tim,
-    read_bundle, stream_bundle, unpack, verify_bundle,
+    create_profile_bundle, create_profile_bundle_unencrypted, decode_bundle, extract_miner_bundle,
+    extract_profile_bundle, miner_tim, stream_bundle, unpack, verify_bundle,
 };
 use rigmesh::formats::tim::{self, DataNode, Limits, Tim};
 use rigmesh::formats::trix;
@@ -141,7 +141,7 @@ impl Form {
         let first = bytes.iter().find(|b| !b.is_ascii_whitespace());
         Ok(match first {
             _ if bytes.starts_with(tim::MAGIC) => Form::Stim(bytes),
-            Some(b'{') => Form::Json(about(path, read_bundle(&bytes[..], bytes.len()))?),
+            Some(b'{') => Form::Json(about(path, decode_bundle(&bytes))?),
             _ => Form::Tim(bytes),
         })
     }

@@ -3,7 +3,7 @@
 use super::{
     Bundle, BundleManifest, BundleType, COMPONENTS_MAX, FILES_MAX, MANIFEST_NAME, check_profile, malformed, verified,
 };
-use crate::base::{Error, Refusal, Result};
+use crate::base::{Alone, Crew, Error, Refusal, Result};
 use crate::formats::tim::{self, Limits, Tim};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -74,12 +74,20 @@ pub fn extract_profile_bundle(bundle: &Bundle, password: &str, plain: PlainProfi
 /// As [`extract_profile_bundle`], and when the tree in it is refused ([`tim::tar::read`]), is empty, has no main file
 /// that is known, or exceeds a limit ([`Refusal::Limit`]).
 pub fn extract_miner_bundle(bundle: Bundle, password: &str) -> Result<Unpacked> {
+    extract_miner_bundle_with(&Alone, bundle, password)
+}
+
+/// [`extract_miner_bundle`] with a crew that helps with the obfuscation.
+///
+/// # Errors
+/// As [`extract_miner_bundle`].
+pub fn extract_miner_bundle_with(crew: &dyn Crew, bundle: Bundle, password: &str) -> Result<Unpacked> {
     if !matches!(bundle.kind, BundleType::Miner | BundleType::Full) {
         return Err(malformed("it holds no miner"));
     }
     verified(&bundle)?;
     let Bundle { name, mut data, .. } = bundle;
-    unpack(tim::open(password, &mut data, limits())?, &name)
+    unpack(tim::open_with(crew, password, &mut data, limits())?, &name)
 }
 
 /// The miner in an archive, for a bundle of that name.

@@ -18,14 +18,17 @@ pub use create::{
     MinerFile, create_full_bundle, create_miner_bundle, create_profile_bundle, create_profile_bundle_unencrypted,
     miner_tim,
 };
-pub use extract::{PlainProfile, Unpacked, UnpackedFile, extract_miner_bundle, extract_profile_bundle, unpack};
+pub use extract::{
+    PlainProfile, Unpacked, UnpackedFile, extract_miner_bundle, extract_miner_bundle_with, extract_profile_bundle,
+    unpack,
+};
 pub use fit::{FRAME_BYTES_GO, check_fits, deploy_frame_bytes, miner_bundle_bytes, miner_bytes_max};
 pub use manifest::{
     CHUNK_BYTES, ChunkPart, MANIFEST_BYTES_MAX, ManifestError, OBJECT_BYTES_MAX, OBJECT_BYTES_MAX_V1, ObjectFile,
     ObjectId, ObjectManifest, check_object_name,
 };
 pub use manifest_build::ManifestBuilder;
-pub use text::{read_bundle, stream_bundle};
+pub use text::{decode_bundle, read_bundle, stream_bundle};
 
 /// What a bundle holds: the API page's `BundleType`.
 pub use crate::message::DeployKind as BundleType;

@@ -34,13 +34,26 @@ pub fn stream_bundle(bundle: &Bundle, to: &mut impl Write) -> Result<()> {
     write().map_err(|e| Error::io("cannot write the bundle", &e))
 }
 
-/// Reads that text to its end; at most `bytes_max` of it. Whether the checksum fits is [`super::verify_bundle`]'s to say.
+/// Reads that text to its end; at most `bytes_max` of it.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Refusal::Limit`] for a longer text; [`Error::Malformed`] for anything but one object of this form
-/// (names exact, none twice; unknown ones are ignored).
+/// [`Error::Io`]; [`Refusal::Limit`] for a longer text; as [`decode_bundle`].
 pub fn read_bundle(from: impl Read, bytes_max: usize) -> Result<Bundle> {
-    #[derive(Deserialize)]
+    let mut bytes = Vec::new();
+    let most = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    from.take(most).read_to_end(&mut bytes).map_err(|e| Error::io("cannot read the bundle", &e))?;
+    if bytes.len() > bytes_max {
+        return Err(Refusal::Limit(format!("bundle: a text of more than {bytes_max} bytes")).into());
+    }
+    decode_bundle(&bytes)
+}
+
+/// Reads that text. Whether the checksum fits is [`super::verify_bundle`]'s to say.
+///
+/// # Errors
+/// [`Error::Malformed`] for anything but one object of this form (names exact, none twice; unknown ones are ignored).
+pub fn decode_bundle(bytes: &[u8]) -> Result<Bundle> {
+    #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Text {
         #[serde(rename = "type", deserialize_with = "null_is_default")]
@@ -52,18 +65,7 @@ pub fn read_bundle(from: impl Read, bytes_max: usize) -> Result<Bundle> {
         #[serde(deserialize_with = "null_is_default")]
         checksum: String,
     }
-    impl Default for Text {
-        fn default() -> Text {
-            Text { kind: BundleType::default(), name: String::new(), data: Vec::new(), checksum: String::new() }
-        }
-    }
-    let mut bytes = Vec::new();
-    let most = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-    from.take(most).read_to_end(&mut bytes).map_err(|e| Error::io("cannot read the bundle", &e))?;
-    if bytes.len() > bytes_max {
-        return Err(Refusal::Limit(format!("bundle: a text of more than {bytes_max} bytes")).into());
-    }
-    let text = check_json("bundle", &bytes)?;
+    let text = check_json("bundle", bytes)?;
     if !text.trim_start().starts_with('{') {
         return Err(malformed("no JSON object"));
     }

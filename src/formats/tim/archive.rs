@@ -95,7 +95,7 @@ fn check_writable(root: &DataNode<'_>) -> Result<()> {
 }
 
 impl<'a> DataNode<'a> {
-    /// The size of [`DataNode::to_tar`], bytes.
+    /// How many bytes [`DataNode::push_tar`] appends.
     pub fn tar_bytes(&self) -> usize {
         let files = self.files().map(|(name, file)| tar::file_bytes(name, file.data.len()));
         files.fold(tar::END_BYTES, usize::saturating_add)

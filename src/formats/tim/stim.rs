@@ -67,7 +67,7 @@ pub fn open<'a>(password: &str, container: &'a mut [u8], limits: Limits) -> Resu
     open_with(&Alone, password, container, limits)
 }
 
-/// [`open`] with a crew that helps with large containers.
+/// [`open`] with a crew that helps with the obfuscation.
 ///
 /// # Errors
 /// As [`open`].
@@ -95,7 +95,7 @@ pub fn seal(password: &str, tim: &Tim<'_>, rng: &mut Rng) -> Result<Vec<u8>> {
     seal_with(&Alone, password, tim, rng)
 }
 
-/// [`seal`] with a crew that helps with large trees.
+/// [`seal`] with a crew that helps with the obfuscation.
 ///
 /// # Errors
 /// As [`seal`].

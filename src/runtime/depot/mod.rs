@@ -14,12 +14,13 @@
 
 #[cfg(test)]
 mod crash_tests;
-pub(crate) mod incoming;
+mod incoming;
 mod record;
 mod slots;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use incoming::{Depot, Offer, Stored};
 pub(crate) use slots::SlotProgram;
 pub use slots::{SlotFile, SlotVersion, Slots, VersionState};
 

@@ -4,7 +4,8 @@
 use super::disk::{Disk, Kind};
 use super::tree::{Content, TreeFile, write_tree};
 use crate::base::{Error, Result};
-use crate::bundle::{Bundle, Unpacked, extract_miner_bundle};
+use crate::bundle::{Bundle, Unpacked, extract_miner_bundle_with};
+use crate::runtime::crew::Cores;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,9 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// error it is as it was before.
 ///
 /// # Errors
-/// As [`extract_miner_bundle`]; [`Error::Config`] when something stands at `dest`; [`Error::Io`].
+/// As [`crate::bundle::extract_miner_bundle`]; [`Error::Config`] when something stands at `dest`; [`Error::Io`].
 pub fn extract_miner_bundle_to(bundle: Bundle, password: &str, dest: &Path) -> Result<(PathBuf, Option<Vec<u8>>)> {
-    let unpacked = extract_miner_bundle(bundle, password)?;
+    let unpacked = extract_miner_bundle_with(&Cores::two(), bundle, password)?;
     let main = write_unpacked(&Disk::real(), &unpacked, dest)?;
     Ok((main, unpacked.profile))
 }
@@ -73,7 +74,7 @@ mod tests {
     use super::super::disk::{Change, Gate};
     use super::*;
     use crate::base::Rng;
-    use crate::bundle::{MinerFile, create_full_bundle};
+    use crate::bundle::{MinerFile, create_full_bundle, extract_miner_bundle};
     use std::fs;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
     use std::sync::Arc;

@@ -1,44 +1,16 @@
-//! Laws of what is unpacked or installed: manifests, archives, sealed bundles.
+//! Laws of archives and bundles.
 
-use super::*;
+use rigmesh::base::Rng;
 use rigmesh::bundle::{
-    Bundle, BundleType, OBJECT_BYTES_MAX, ObjectManifest, PlainProfile, extract_miner_bundle, extract_profile_bundle,
-    read_bundle, stream_bundle,
+    Bundle, BundleType, PlainProfile, extract_miner_bundle, extract_profile_bundle, read_bundle, stream_bundle,
 };
-use rigmesh::formats::tim::{DataNode, Limits, Tim, names};
-
-/// A manifest that is read keeps its text, is read again as itself, has paths that stay in their folder, and chunks
-/// that cover exactly its files.
-pub fn manifest(bytes: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(bytes) else { return false };
-    let Ok(manifest) = ObjectManifest::parse(text, OBJECT_BYTES_MAX) else { return false };
-    assert_eq!((manifest.text(), ObjectManifest::parse(text, OBJECT_BYTES_MAX).as_ref()), (text, Ok(&manifest)));
-    assert_eq!(manifest.id().to_string().parse(), Ok(manifest.id()));
-    let plain = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', '\0', ':']);
-    assert!(manifest.files().iter().all(|file| file.path.split('/').all(plain)));
-    assert!(manifest.files().iter().any(|file| file.path == manifest.main() && file.executable));
-    let count = manifest.chunk_count();
-    for index in (0..count.min(20)).chain(count.saturating_sub(20)..count) {
-        let (start, length) = manifest.chunk_place(index).unwrap();
-        let mut at = start;
-        for part in manifest.chunk_parts(index) {
-            let file = &manifest.files()[part.file];
-            assert_eq!(file.start + part.offset, at);
-            assert!(part.length > 0 && part.offset + u64::from(part.length) <= file.size);
-            at += u64::from(part.length);
-        }
-        assert_eq!(at, start + u64::from(length));
-        assert_eq!(at == manifest.size(), index == count - 1);
-    }
-    assert!(manifest.chunk_place(count).is_none());
-    true
-}
+use rigmesh::formats::tim::{self, DataNode, Limits, Tim, names};
 
 /// Password of the sealed bundles in the corpus.
-pub const BUNDLE_PASSWORD: &str = "fq7f2ZzEMmF+6qsjoQxEsNRTCV4aCKKNWKCZ8SC8T9o=";
+pub(super) const BUNDLE_PASSWORD: &str = "fq7f2ZzEMmF+6qsjoQxEsNRTCV4aCKKNWKCZ8SC8T9o=";
 
 /// An archive with one file, made by another implementation.
-pub fn one_file(name: &str) -> Vec<u8> {
+pub(super) fn one_file(name: &str) -> Vec<u8> {
     let mut header = tar::Header::new_ustar();
     header.set_size(1);
     header.set_mode(0o644);
@@ -48,7 +20,7 @@ pub fn one_file(name: &str) -> Vec<u8> {
 }
 
 /// What is read is within the limits, has proper names only, and is written and read again as itself.
-pub fn archive(bytes: &[u8]) -> bool {
+pub(super) fn archive(bytes: &[u8]) -> bool {
     let accepted = one_archive(bytes);
     one_archive(&mended(bytes)) || accepted
 }
@@ -87,7 +59,7 @@ fn one_archive(bytes: &[u8]) -> bool {
 }
 
 /// Without the password nothing but sizes is known; what opens is sealed and opened again as itself.
-pub fn stim(bytes: &[u8]) -> bool {
+pub(super) fn stim(bytes: &[u8]) -> bool {
     if let Ok(sizes) = tim::peek(bytes) {
         assert_eq!(sizes.head + sizes.config + sizes.root, bytes.len());
     }
@@ -101,7 +73,7 @@ pub fn stim(bytes: &[u8]) -> bool {
 
 /// The bytes as the configuration (its length in front) and the tree (its checksums mended) of an authentic miner's bundle: what comes out is
 /// no larger than what went in, and on the disk nothing is touched but the one folder, which is whole or absent.
-pub fn stim_parts(bytes: &[u8]) -> bool {
+pub(super) fn stim_parts(bytes: &[u8]) -> bool {
     let Some((length, rest)) = bytes.split_first_chunk::<2>() else { return false };
     let Some((config, root)) = rest.split_at_checked(u16::from_le_bytes(*length).into()) else { return false };
     let sealed = tim::seal_tar(BUNDLE_PASSWORD, config, &mended(root), [[1; 24], [2; 24]]).unwrap();
@@ -128,7 +100,7 @@ pub fn stim_parts(bytes: &[u8]) -> bool {
 }
 
 /// A bundle that is read is streamed and read again as itself; taking it apart never panics.
-pub fn bundle_json(bytes: &[u8]) -> bool {
+pub(super) fn bundle_json(bytes: &[u8]) -> bool {
     let Ok(bundle) = read_bundle(bytes, 1 << 20) else { return false };
     assert!(bundle.data.len() <= bytes.len());
     let mut text = Vec::new();
