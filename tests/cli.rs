@@ -8,6 +8,8 @@ mod bad_input;
 mod cycle;
 #[path = "cli/peers.rs"]
 mod peers;
+#[path = "cli/seal.rs"]
+mod seal;
 #[path = "cli/user.rs"]
 mod user;
 

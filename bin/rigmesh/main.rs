@@ -7,9 +7,11 @@ mod args;
 mod completions;
 mod demo;
 mod exit;
+mod files;
 mod init;
 mod output;
 mod remote;
+mod seal;
 mod serve;
 mod settings;
 mod table;
@@ -71,6 +73,8 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
         "stop",
         "logs",
         "profiles",
+        "seal",
+        "open",
         "demo",
         "completions",
         "version",
@@ -96,6 +100,8 @@ fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> 
         Command::Stop(args) => remote::stop(globals, out, args),
         Command::Logs(args) => remote::logs(globals, out, args),
         Command::Profiles(args) => remote::profiles(globals, out, args.command),
+        Command::Seal(args) => seal::seal(out, args.command),
+        Command::Open(args) => seal::open(globals, out, &args),
     }
 }
 
