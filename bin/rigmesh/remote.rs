@@ -220,7 +220,9 @@ fn export(globals: &Globals, out: &Out, args: &PeersExport) -> Result<(), Exit> 
             let bytes = decode_text(table::text(&row, "sealed"))?;
             files::write_private(file, args.force, files::all(&bytes))?;
             match out.json() {
-                true => out.row(&json!({ "file": file, "to": row["to"], "peers": peers, "access": row["access"] }))?,
+                true => {
+                    out.row(&json!({ "file": file, "to": row.get("to"), "peers": peers, "access": count("access") }))?
+                }
                 false => out.text(&format!("{sealed}, to {}", file.display()))?,
             }
         }

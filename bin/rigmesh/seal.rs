@@ -93,15 +93,21 @@ fn seal_message(out: &Out, args: &SealMessage) -> Result<(), Exit> {
     deliver(out, &sealed, args.output.as_deref(), args.force, about)
 }
 
+fn set(row: &mut Value, key: &str, value: Value) {
+    if let Some(row) = row.as_object_mut() {
+        row.insert(key.to_owned(), value);
+    }
+}
+
 /// To a file, or as text to standard output.
 fn deliver(out: &Out, sealed: &[u8], to: Option<&Path>, force: bool, mut about: Value) -> Result<(), Exit> {
-    about["bytes"] = sealed.len().into();
+    set(&mut about, "bytes", json!(sealed.len()));
     match to {
         Some(path) => {
             write_private(path, force, files::all(sealed))?;
-            about["file"] = json!(path);
+            set(&mut about, "file", json!(path));
         }
-        None => about["sealed"] = smsg::encode_text(sealed).into(),
+        None => set(&mut about, "sealed", json!(smsg::encode_text(sealed))),
     }
     match (out.json(), to) {
         (true, _) => out.row(&about),
@@ -255,7 +261,7 @@ impl Opened {
         if let Some(folder) = &args.extract {
             let written = extract(folder, &self.files, args.force)?;
             self.text += &written.iter().map(|path| format!("wrote {path}\n")).collect::<String>();
-            self.row["extracted"] = json!(written);
+            set(&mut self.row, "extracted", json!(written));
         }
         if out.json() { out.row(&self.row) } else { out.text(&self.text) }
     }
