@@ -62,6 +62,7 @@
 //! | 7 | `runtime`, `sim` | the only room that blocks: sockets, files, processes, threads; and its virtual twin |
 //! | 6 | `mesh` | the node as one machine: links, calls, dials, requests, freshness |
 //! | 5 | [`session`], [`peers`], [`miners`] | one connection; the registry; what runs on a rig |
+//! | 4 | [`bundle`] | profiles and miners, sealed to be shipped |
 //! | 3 | [`message`] | the fifteen messages |
 //! | 2 | [`identity`] | keys, ids, challenges |
 //! | 1 | [`formats`] | TRIX, the sealing sigil, SMSG, JSON as Go spells it |
@@ -103,6 +104,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation))]
 
 pub mod base;
+pub mod bundle;
 pub mod formats;
 pub mod identity;
 mod mesh;
@@ -120,7 +122,9 @@ pub mod sim;
 pub use mesh::LinkInfo;
 pub use node::control;
 pub use node::{Config, Controller, Node, NodeBuilder, Sweep, Transport};
+pub use runtime::clock::system_rng;
 pub use runtime::crew::Cores;
+pub use runtime::files::extract::{extract_miner_bundle_to, write_unpacked_miner};
 pub use runtime::files::identity::{IdentityFiles, NodeManager};
 pub use runtime::files::lock::FolderLock;
 pub use runtime::files::paths::Paths;

@@ -4,6 +4,8 @@
 
 #[path = "cli/bad_input.rs"]
 mod bad_input;
+#[path = "cli/bundle.rs"]
+mod bundle;
 #[path = "cli/cycle.rs"]
 mod cycle;
 #[path = "cli/peers.rs"]

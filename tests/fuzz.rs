@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
+#[path = "fuzz/bundles.rs"]
+mod bundles;
+
 use rigmesh::base::{Now, Rng, Time, Timestamp, base64_encode, check_json};
 use rigmesh::formats::smsg::{self, Compression, Format, LinkKey, SealOptions, SmsgMessage, open_link};
 use rigmesh::formats::stmf::{self, FormKey};
@@ -79,6 +82,32 @@ static TARGETS: &[Target] = &[
         name: "stmf",
         law: stmf_form,
         deepest: |levels| format!(r#"{{"fields":[],"x":{}}}"#, nested(levels - 1)).into_bytes(),
+    },
+    Target { name: "tar", law: bundles::archive, deepest: |levels| bundles::one_file(&vec!["x"; levels].join("/")) },
+    Target {
+        name: "stim",
+        law: bundles::stim,
+        deepest: |levels| {
+            let sealed =
+                rigmesh::formats::tim::seal_tar(bundles::BUNDLE_PASSWORD, b"{}", &[], [[1; 24], [2; 24]]).unwrap();
+            let (_, payload) = trix::split(b"STIM", &sealed, 1 << 16).unwrap();
+            let header = nested(levels);
+            [&b"STIM\x02"[..], &(header.len() as u32).to_be_bytes(), header.as_bytes(), payload].concat()
+        },
+    },
+    Target {
+        name: "stim_parts",
+        law: bundles::stim_parts,
+        deepest: |levels| {
+            let profile = nested(levels);
+            let length = u16::try_from(profile.len()).unwrap_or(u16::MAX).to_le_bytes();
+            [&length[..], profile.as_bytes(), &bundles::one_file("x")].concat()
+        },
+    },
+    Target {
+        name: "bundle_json",
+        law: bundles::bundle_json,
+        deepest: |levels| format!(r#"{{"x":{}}}"#, nested(levels - 1)).into_bytes(),
     },
 ];
 
@@ -425,6 +454,19 @@ const TOKENS: &[&[u8]] = &[
     b"\x00\x00\x00\x00",
     b"\xff\xff\xff\xff",
     b"=",
+    b"./",
+    b"../",
+    b"//",
+    b"\\",
+    b"9 path=x\n",
+    b"10 size=9\n",
+    b"22 GNU.sparse.major=1\n",
+    b"00000000001\0",
+    b"77777777777\0",
+    b"\x80\0\0\0",
+    b"ustar\x0000",
+    b"ustar  \0",
+    b"\"data\":\"AAEC\"",
 ];
 
 fn range(rng: &mut Rng, length: usize) -> (usize, usize) {

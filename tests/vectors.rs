@@ -12,10 +12,14 @@
 mod formats_points;
 #[path = "vectors/formats_smsg.rs"]
 mod formats_smsg;
+#[path = "vectors/formats_stim.rs"]
+mod formats_stim;
 #[path = "vectors/formats_stmf.rs"]
 mod formats_stmf;
 #[path = "vectors/formats_trix.rs"]
 mod formats_trix;
+#[path = "vectors/mesh_bundle.rs"]
+mod mesh_bundle;
 #[path = "vectors/mesh_handshake.rs"]
 mod mesh_handshake;
 #[path = "vectors/mesh_identity.rs"]
@@ -49,6 +53,15 @@ const NO_HASHES: &str = "hash sigils cannot be undone and have no use here: unkn
 
 const CHALLENGE_32: &str = "mesh.md §8: challenges of exactly 32 bytes only";
 const ID_OF_KEY: &str = "mesh.md §8: an identity whose id is not the hash of its key is refused";
+
+const NAMES: &str =
+    "issue 3, bundles: a name with `..`, `.`, `//`, a leading `/` or a backslash refuses the whole archive";
+const ALIKE: &str = "issue 3, bundles: two entries of one name refuse the archive";
+const KINDS: &str = "issue 3, bundles: links, devices and FIFOs refuse the archive, they are never skipped";
+const NO_FILES: &str = "issue 3, bundles: a miner has a main file, whose path is returned";
+const NO_PROFILE: &str = "mesh-weaknesses.md 37: a bundle without a profile gives none";
+const DEEP: &str = "names are bounded: 32 components in an archive, 16 in a bundle";
+const NOT_NULL: &str = "a configuration and a tree are values, which are never null: the case cannot be written";
 
 static TABLE: &[File] = &[
     File {
@@ -316,8 +329,90 @@ static TABLE: &[File] = &[
         lists: &[("note", PROSE), ("sequences", Checked(mesh_limits::rate))],
         differs: &[],
     },
+    File {
+        path: "formats/stim.json",
+        lists: &[
+            ("format", LABELS),
+            ("set", LABELS),
+            ("reference", LABELS),
+            ("notes", PROSE),
+            ("datanode", Checked(formats_stim::datanode)),
+            ("from_tar", Checked(formats_stim::from_tar)),
+            ("tim_to_tar", Checked(formats_stim::tim_to_tar)),
+            ("stim", Checked(formats_stim::stim)),
+            ("negative", Checked(formats_stim::negative)),
+        ],
+        differs: &[
+            Differs { list: "datanode", case: "datanode[0]", rule: NAMES },
+            Differs { list: "datanode", case: "datanode[4]", rule: NAMES },
+            Differs { list: "from_tar", case: "later duplicates win", rule: ALIKE },
+            Differs { list: "from_tar", case: "links and devices ignored", rule: KINDS },
+            Differs { list: "from_tar", case: "rootfs//abs and dot names kept verbatim", rule: NAMES },
+            Differs {
+                list: "from_tar",
+                case: "config under ./ not found",
+                rule: "issue 3, bundles: `./x` is normalised",
+            },
+            Differs {
+                list: "from_tar",
+                case: "config.json as a directory-typed entry",
+                rule: "the configuration is a file",
+            },
+            Differs {
+                list: "from_tar",
+                case: "garbage after config swallowed",
+                rule: "formats-weaknesses.md 15: a tar fails on anything but a clean end",
+            },
+            Differs {
+                list: "negative",
+                case: "lenient: empty header, wrong sizes in header ignored",
+                rule: "formats-weaknesses.md 5: sizes in the header are checked when they are there",
+            },
+            Differs { list: "negative", case: "hazard: parent-relative path accepted", rule: NAMES },
+            Differs { list: "negative", case: "hazard: double slash and dot names accepted", rule: NAMES },
+            Differs { list: "negative", case: "to_sigil nil config", rule: NOT_NULL },
+            Differs { list: "negative", case: "to_tar nil config", rule: NOT_NULL },
+            Differs { list: "negative", case: "from_datanode nil", rule: NOT_NULL },
+            Differs {
+                list: "negative",
+                case: "cache with empty password",
+                rule: "tim-stim.md §5: the cache of sealed archives is not part of RigMesh",
+            },
+        ],
+    },
+    File {
+        path: "mesh/bundle.json",
+        lists: &[
+            ("note", PROSE),
+            ("construction", PROSE),
+            ("default_tim_config", Checked(mesh_bundle::default_config)),
+            ("profile_encrypted", Checked(mesh_bundle::profile_encrypted)),
+            ("profile_unencrypted", Checked(mesh_bundle::profile_unencrypted)),
+            ("miner", Checked(mesh_bundle::miner)),
+            ("extract_errors", Checked(mesh_bundle::extract_errors)),
+            ("read_bundle", Checked(mesh_bundle::read)),
+            ("hostile_tars", Checked(mesh_bundle::hostile)),
+        ],
+        differs: &[
+            Differs { list: "miner", case: "no profile", rule: NO_PROFILE },
+            Differs { list: "miner", case: "binary that looks like JSON", rule: NO_PROFILE },
+            Differs { list: "hostile_tars", case: "a/../b (stays inside)", rule: NAMES },
+            Differs { list: "hostile_tars", case: "absolute /etc/x", rule: NAMES },
+            Differs { list: "hostile_tars", case: "dir traversal", rule: NAMES },
+            Differs { list: "hostile_tars", case: "backslashes", rule: NAMES },
+            Differs { list: "hostile_tars", case: "symlink", rule: KINDS },
+            Differs { list: "hostile_tars", case: "symlink then file through it", rule: KINDS },
+            Differs { list: "hostile_tars", case: "hardlink", rule: KINDS },
+            Differs { list: "hostile_tars", case: "fifo", rule: KINDS },
+            Differs { list: "hostile_tars", case: "char device", rule: KINDS },
+            Differs { list: "hostile_tars", case: "same name twice (last wins)", rule: ALIKE },
+            Differs { list: "hostile_tars", case: "file then dir of same name", rule: ALIKE },
+            Differs { list: "hostile_tars", case: "empty tar", rule: NO_FILES },
+            Differs { list: "hostile_tars", case: "empty data", rule: NO_FILES },
+            Differs { list: "hostile_tars", case: "long name (PAX/GNU)", rule: DEEP },
+        ],
+    },
     // Owed as a whole.
-    File { path: "mesh/bundle.json", lists: &[("*", Owed("the bundles issue"))], differs: &[] },
     File { path: "mesh/ueps.json", lists: &[("*", Owed("the UEPS issue"))], differs: &[] },
     File { path: "mesh/levin.json", lists: &[("*", Owed("the Levin issue"))], differs: &[] },
     File { path: "formats/*", lists: &[("*", Owed("the formats issue"))], differs: &[] },

@@ -46,6 +46,14 @@ const COMMANDS: &[Entry] = &[
         ],
     ),
     ("open", "open a sealed form or message", &["--password-file", "--key", "--extract", "--force", "--peek"]),
+    (
+        "bundle create",
+        "make a bundle",
+        &["--profile", "--miner", "--main", "--name", "--password-file", "--as", "--output", "--force"],
+    ),
+    ("bundle inspect", "show a bundle", &["--password-file"]),
+    ("bundle verify", "check a bundle", &["--checksum", "--password-file"]),
+    ("bundle extract", "take a bundle apart", &["--password-file", "--to", "--profile-to", "--name", "--force"]),
     ("demo", "try everything here", &["--seconds"]),
     ("completions", "print a completion script", &[]),
     ("version", "print the version", &[]),
@@ -58,11 +66,22 @@ const CHOICES: &[(&str, &str)] = &[
     ("--grant", "controller observe operate deploy"),
     ("--log-level", "off error warn info debug trace"),
     ("--type", "sha256d xmrig command"),
+    ("--as", "stim json tim"),
     ("--compress", "zstd gzip none v1"),
     ("completions", "bash zsh fish"),
 ];
 /// Options that name a file or folder.
-const FILES: &[&str] = &["--data-dir", "--config", "--password-file", "--body-file", "--attach", "--extract"];
+const FILES: &[&str] = &[
+    "--data-dir",
+    "--config",
+    "--output",
+    "--password-file",
+    "--to",
+    "--profile-to",
+    "--body-file",
+    "--attach",
+    "--extract",
+];
 
 /// The script for a shell.
 pub(crate) fn script(shell: &str) -> Result<String, Exit> {
@@ -189,7 +208,7 @@ mod tests {
         for first in firsts() {
             assert!(top.contains(&format!("\n  {first} ")), "{first}");
         }
-        for first in ["peers", "profiles"] {
+        for first in ["peers", "profiles", "bundle"] {
             let text = help(first);
             assert!(seconds(first).iter().all(|s| text.contains(&format!("\n  {s} "))), "{text}");
         }

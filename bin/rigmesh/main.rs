@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation))]
 
 mod args;
+mod bundle;
 mod completions;
 mod demo;
 mod exit;
@@ -75,6 +76,7 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
         "profiles",
         "seal",
         "open",
+        "bundle",
         "demo",
         "completions",
         "version",
@@ -99,6 +101,7 @@ fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> 
         Command::Start(args) => remote::start(globals, out, args),
         Command::Stop(args) => remote::stop(globals, out, args),
         Command::Logs(args) => remote::logs(globals, out, args),
+        Command::Bundle(args) => bundle::bundle(out, args.command),
         Command::Profiles(args) => remote::profiles(globals, out, args.command),
         Command::Seal(args) => seal::seal(out, args.command),
         Command::Open(args) => seal::open(globals, out, &args),

@@ -7,6 +7,7 @@ pub mod sigil;
 pub mod smsg;
 pub mod squeeze;
 pub mod stmf;
+pub mod tim;
 pub mod transform;
 pub mod trix;
 pub mod trix_crypt;

@@ -35,7 +35,10 @@ pub(crate) fn wall() -> Timestamp {
 }
 
 /// A generator seeded by the operating system.
-pub(crate) fn system_rng() -> Result<Rng> {
+///
+/// # Errors
+/// [`Error::Failed`] when the system gives no randomness.
+pub fn system_rng() -> Result<Rng> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|e| Error::Failed(format!("the system gives no randomness: {e}")))?;
     Ok(Rng::from_seed(seed))

@@ -1,9 +1,14 @@
 //! Files: written so that a crash leaves the old or the new content, never half of either.
 
 pub(crate) mod atomic;
+pub(crate) mod disk;
+pub(crate) mod extract;
+#[cfg(test)]
+pub(crate) mod faulty;
 pub(crate) mod identity;
 pub(crate) mod lock;
 pub(crate) mod marks;
 pub(crate) mod paths;
 pub(crate) mod profiles;
 pub(crate) mod registry;
+pub(crate) mod tree;
