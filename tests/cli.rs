@@ -12,6 +12,8 @@ mod cycle;
 mod deploy;
 #[path = "cli/peers.rs"]
 mod peers;
+#[path = "cli/seal.rs"]
+mod seal;
 #[path = "cli/user.rs"]
 mod user;
 

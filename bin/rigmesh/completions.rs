@@ -18,6 +18,8 @@ const COMMANDS: &[Entry] = &[
     ("peers revoke", "shut a key out", &[]),
     ("peers best", "show the best peers", &["--count"]),
     ("peers reset-clock", "forget times seen", &[]),
+    ("peers export", "seal the registry to a key", &["--to", "--with-access", "--force"]),
+    ("peers import", "take over a sealed registry", &["--from", "--with-access"]),
     ("ping", "measure round trips", &["--all"]),
     ("status", "show the fleet", &["--all", "--watch", "--every", "--timeout"]),
     ("start", "start a miner", &["--all", "--profile", "--type", "--config"]),
@@ -26,6 +28,24 @@ const COMMANDS: &[Entry] = &[
     ("profiles list", "show profiles", &[]),
     ("profiles put", "add or replace a profile", &[]),
     ("profiles remove", "remove a profile", &[]),
+    ("seal form", "seal a form to a key", &["--to", "--field", "--file", "--meta", "--output", "--force"]),
+    (
+        "seal message",
+        "seal a message under a password",
+        &[
+            "--password-file",
+            "--body",
+            "--body-file",
+            "--attach",
+            "--subject",
+            "--from",
+            "--hint",
+            "--compress",
+            "--output",
+            "--force",
+        ],
+    ),
+    ("open", "open a sealed form or message", &["--password-file", "--key", "--extract", "--force", "--peek"]),
     (
         "deploy",
         "bring miners and profiles to rigs",
@@ -65,10 +85,21 @@ const CHOICES: &[(&str, &str)] = &[
     ("--log-level", "off error warn info debug trace"),
     ("--type", "sha256d xmrig command"),
     ("--as", "stim json tim"),
+    ("--compress", "zstd gzip none v1"),
     ("completions", "bash zsh fish"),
 ];
 /// Options that name a file or folder.
-const FILES: &[&str] = &["--data-dir", "--config", "--output", "--password-file", "--to", "--profile-to"];
+const FILES: &[&str] = &[
+    "--data-dir",
+    "--config",
+    "--output",
+    "--password-file",
+    "--to",
+    "--profile-to",
+    "--body-file",
+    "--attach",
+    "--extract",
+];
 
 /// The script for a shell.
 pub(crate) fn script(shell: &str) -> Result<String, Exit> {

@@ -13,6 +13,7 @@ mod files;
 mod init;
 mod output;
 mod remote;
+mod seal;
 mod serve;
 mod settings;
 mod table;
@@ -77,6 +78,8 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
         "deploy",
         "versions",
         "rollback",
+        "seal",
+        "open",
         "bundle",
         "demo",
         "completions",
@@ -107,6 +110,8 @@ fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> 
         Command::Deploy(args) => deploy::deploy(globals, out, args),
         Command::Versions(args) => deploy::versions(globals, out, args),
         Command::Rollback(args) => deploy::rollback(globals, out, args),
+        Command::Seal(args) => seal::seal(out, args.command),
+        Command::Open(args) => seal::open(globals, out, &args),
     }
 }
 

@@ -1,15 +1,18 @@
 //! The commands that speak to a node: to the daemon of the folder when one runs, otherwise to a
 //! node that lives for this one command and leaves nothing running.
 
-use crate::args::{Globals, Logs, PeersCommand, Ping, ProfilesCommand, STDIN, Start, Status, Stop};
+use crate::args::{
+    Globals, Logs, PeersCommand, PeersExport, PeersImport, Ping, ProfilesCommand, STDIN, Start, Status, Stop,
+};
 use crate::exit::{self, Exit};
 use crate::output::Out;
-use crate::{settings, table};
+use crate::{files, settings, table};
 use rigmesh::base::Timestamp;
 use rigmesh::control::{ControlClient, Failure, Owner, Request, Rigs, Summary, parse_profile};
+use rigmesh::formats::stmf::decode_text;
 use rigmesh::miners::PROFILE_BYTES_MAX;
 use rigmesh::{FileProfileManager, Node};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -185,10 +188,85 @@ pub(crate) fn peers(globals: &Globals, out: &Out, command: PeersCommand) -> Resu
             let answer = ask(globals, out, &Request::PeersResetClock { peer: args.peer })?;
             return answer.show(out, |row| format!("forgot the times seen from {}", table::text(row, "reset")));
         }
+        PeersCommand::Export(args) => return export(globals, out, &args),
+        PeersCommand::Import(args) => return import(globals, out, args),
     };
     let answer = ask(globals, out, &request)?;
     if !out.json() {
         out.text(&table::peers(&answer.rows, out.colour()))?;
+    }
+    answer.finish(out, true)
+}
+
+fn export(globals: &Globals, out: &Out, args: &PeersExport) -> Result<(), Exit> {
+    let request = Request::PeersExport { to: args.to.clone(), with_access: args.with_access };
+    let mut backend = Backend::open(globals, &request)?;
+    // The row holds the sealed registry: with a file it goes there, and not to the terminal.
+    let answer = ask_over(&mut backend, &Out::new(out.json() && args.file.is_none()), &request);
+    backend.close(out);
+    let answer = answer?;
+    let row = answer.rows.first().cloned().unwrap_or_default();
+    let count = |key: &str| row.get(key).and_then(Value::as_u64);
+    let access = match count("access") {
+        Some(n) => format!("with the allowlist and grants of {}", count_of(n, "key")),
+        None => "without allowlist and grants".to_owned(),
+    };
+    let peers = count("peers").unwrap_or_default();
+    let sealed = format!("sealed {}, {access}", count_of(peers, "peer"));
+    match &args.file {
+        None if out.json() => {}
+        None => out.text(table::text(&row, "sealed"))?,
+        Some(file) => {
+            let bytes = decode_text(table::text(&row, "sealed"))?;
+            files::write_private(file, args.force, files::all(&bytes))?;
+            match out.json() {
+                true => {
+                    out.row(&json!({ "file": file, "to": row.get("to"), "peers": peers, "access": count("access") }))?
+                }
+                false => out.text(&format!("{sealed}, to {}", file.display()))?,
+            }
+        }
+    }
+    if args.file.is_none() {
+        out.say(&sealed);
+    }
+    answer.finish(out, true)
+}
+
+fn count_of(n: u64, what: &str) -> String {
+    if n == 1 { format!("one {what}") } else { format!("{n} {what}s") }
+}
+
+fn import(globals: &Globals, out: &Out, args: PeersImport) -> Result<(), Exit> {
+    let absolute = std::path::absolute(&args.file)
+        .map_err(|e| Exit::new(exit::CONFIG, format!("cannot use {}: {e}", args.file.display())))?;
+    let request = Request::PeersImport { file: absolute, from: args.from, with_access: args.with_access };
+    let answer = ask(globals, out, &request)?;
+    if let Some(about) = answer.rows.first() {
+        let access = about.get("access").and_then(Value::as_u64);
+        let told = match (access, args.with_access) {
+            (Some(_), true) => {
+                let allowed = answer.rows.iter().filter(|row| table::text(row, "outcome") == "allowed").count();
+                format!("the allowlist and grants of {} were taken over", count_of(allowed as u64, "key"))
+            }
+            (Some(n), false) => {
+                format!(
+                    "the allowlist and grants of {} were left out; --with-access takes them over",
+                    count_of(n, "key")
+                )
+            }
+            (None, true) => "the file has no allowlist and no grants".to_owned(),
+            (None, false) => String::new(),
+        };
+        if !told.is_empty() {
+            out.say(&told);
+        }
+    }
+    let rows = answer.rows.iter().skip(1);
+    if !out.json() {
+        for row in rows.filter(|row| table::failure(row).is_none()) {
+            out.text(&format!("{} {}", table::text(row, "outcome"), table::safe(label(row))))?;
+        }
     }
     answer.finish(out, true)
 }

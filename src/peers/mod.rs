@@ -7,6 +7,7 @@
 
 mod access;
 mod axes;
+mod export;
 mod features;
 mod lifecycle;
 mod measure;
@@ -21,6 +22,9 @@ mod texts;
 
 pub use access::{Access, Admission, Grants, KeyAccess, PeerAuthMode, Permission};
 pub use axes::{AxisRange, Feature, axis_ranges, build_coords};
+pub use export::{
+    EXPORT_BYTES_MAX, ExportedAccess, MergeOutcome, Merged, RegistryExport, open_registry, seal_registry,
+};
 pub use features::{FEATURE_LABELS, FEATURE_RANGES, StandardFeatures, normalize_features, weight_features};
 pub use lifecycle::{Lifecycle, LifecycleConfig, LifecycleOutput, Stage};
 pub use measure::{MEASURE_ROUND_TRIPS, Measurement, PING_SAMPLES, Samples, compute_score, geo_km_between, measure};

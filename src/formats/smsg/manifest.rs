@@ -137,16 +137,16 @@ impl Manifest {
     /// To be streamed for so many hours from now.
     #[must_use]
     pub fn with_streaming(self, hours: i64, now: Timestamp) -> Manifest {
-        self.from_now("stream", hours.saturating_mul(3600), now)
+        self.licensed("stream", hours.saturating_mul(3600), now)
     }
 
     /// To be looked at for so many seconds from now.
     #[must_use]
     pub fn with_preview(self, seconds: i64, now: Timestamp) -> Manifest {
-        self.from_now("preview", seconds, now)
+        self.licensed("preview", seconds, now)
     }
 
-    fn from_now(mut self, license: &str, seconds: i64, now: Timestamp) -> Manifest {
+    fn licensed(mut self, license: &str, seconds: i64, now: Timestamp) -> Manifest {
         self.issued_at = now.unix_seconds();
         self.expires_at = self.issued_at.saturating_add(seconds);
         license.clone_into(&mut self.license_type);

@@ -3,7 +3,7 @@
 use super::deploy::Order;
 use super::rows::{About, LinkView, about, clock_ahead_ms, outcome_row, own_status, peer_status, result_row, row};
 use super::select::{Rig, SELF, select};
-use super::{Failure, Request, Rigs, Summary};
+use super::{Failure, Request, Rigs, Summary, transfer};
 use crate::base::{Error, Result, is_plain_name};
 use crate::identity::{NodeId, PublicKey};
 use crate::mesh::{Answer, Command};
@@ -73,6 +73,10 @@ pub(crate) fn execute(shared: &Arc<Shared>, request: Request, each: Each<'_>) ->
             Ok(Summary { asked: best.len(), failed: 0 })
         }
         Request::PeersResetClock { peer } => me.reset_clock(peer.as_deref(), each),
+        Request::PeersExport { to, with_access } => transfer::export(shared, &to, with_access, each),
+        Request::PeersImport { file, from, with_access } => {
+            transfer::import(shared, &file, from.as_deref(), with_access, each)
+        }
         Request::Ping { rigs } => me.ping(&rigs, each),
         Request::Status { rigs, timeout_ms } => me.status(&rigs, timeout_ms, each),
         Request::Start { rigs, miner_type, profile, config } => {
@@ -581,7 +585,7 @@ fn meant(miner: Option<&str>, every: bool, names: Vec<String>) -> Result<Vec<Str
     }
 }
 
-fn parse_key(text: &str) -> Result<PublicKey> {
+pub(super) fn parse_key(text: &str) -> Result<PublicKey> {
     PublicKey::from_base64(text).map_err(|e| {
         let shown: String = text.chars().take(64).collect();
         Error::Config(format!("{shown:?} is no public key ({e}); `rigmesh id` shows it over there"))

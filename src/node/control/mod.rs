@@ -9,6 +9,7 @@ mod execute;
 mod rows;
 mod select;
 mod socket;
+mod transfer;
 
 pub use execute::parse_profile;
 pub use socket::{ControlClient, Owner};
@@ -19,6 +20,7 @@ use crate::miners::Profile;
 use crate::node::deploy::DeployFile;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::path::PathBuf;
 
 /// Which rigs a command is for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -96,6 +98,25 @@ pub enum Request {
         /// The peer; all when absent.
         #[serde(default)]
         peer: Option<String>,
+    },
+    /// The registry, sealed to a key.
+    PeersExport {
+        /// The reader's public key.
+        to: String,
+        /// The allowlist and the grants as well.
+        #[serde(default)]
+        with_access: bool,
+    },
+    /// Takes over what a sealed registry has and this one does not.
+    PeersImport {
+        /// Where it lies, an absolute path.
+        file: PathBuf,
+        /// The key it must have been made with; this node's own when absent.
+        #[serde(default)]
+        from: Option<String>,
+        /// Its allowlist and grants as well.
+        #[serde(default)]
+        with_access: bool,
     },
     /// A round trip to each rig.
     Ping {

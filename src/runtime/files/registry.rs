@@ -5,9 +5,10 @@
 
 use super::atomic;
 use crate::base::{Error, Result};
-use crate::identity::PublicKey;
+use crate::identity::{NodeId, PublicKey};
 use crate::peers::{
-    Access, Admission, Grants, Measurement, Peer, PeerAuthMode, PeerExtra, PeerRegistry, RegistryFiles, RegistryTexts,
+    Access, Admission, Grants, Measurement, Merged, Peer, PeerAuthMode, PeerExtra, PeerRegistry, RegistryExport,
+    RegistryFiles, RegistryTexts,
 };
 use crate::runtime::clock::{Clock, wall};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
@@ -449,6 +450,27 @@ impl SharedRegistry {
         let _writing = core.writing.lock();
         let peer = core.registry.write().remove_peer(id)?;
         core.flush_held().map(|()| peer)
+    }
+
+    /// Takes over what an export has and this registry does not: see [`PeerRegistry::merge`].
+    ///
+    /// # Errors
+    /// [`Error::Io`] when saving failed. Nothing new is admitted then.
+    pub fn merge(&self, own: NodeId, export: &RegistryExport, with_access: bool) -> Result<Vec<Merged>> {
+        let core = &self.owner.core;
+        let _writing = core.writing.lock();
+        let (peers, access, rows) = {
+            let mut registry = core.registry.write();
+            let peers: Vec<_> = export.peers.iter().map(|(p, _)| registry.snapshot_peer(&p.id)).collect();
+            let access = registry.access().clone();
+            (peers, access, registry.merge(self.owner.clock.now(), own, export, with_access))
+        };
+        let saved = if with_access { core.save_access() } else { Ok(()) };
+        saved.and_then(|()| core.flush_held()).map(|()| rows).inspect_err(|_| {
+            let mut registry = core.registry.write();
+            registry.set_access(access);
+            peers.into_iter().for_each(|before| registry.restore_peer(before));
+        })
     }
 
     fn saved(&self, id: &str, change: impl FnOnce(&mut PeerRegistry) -> Result<()>) -> Result<()> {
