@@ -327,6 +327,11 @@ mod tests {
         }
         t.handle_timeout(at(100 * S));
         assert_eq!((t.verdict(), t.record().launches), (&Verdict::Going, 2));
+        // What was taken back does not end once more.
+        t.handle_launch(at(101 * S), "m2", true);
+        t.handle_end(at(101 * S), "m2");
+        t.handle_exit(at(101 * S), "m2", true, "no room for its configuration");
+        assert_eq!((t.verdict(), t.record().launches), (&Verdict::Going, 2));
         t.handle_timeout(at(301 * S));
         assert_eq!(*t.verdict(), Verdict::Passed);
     }

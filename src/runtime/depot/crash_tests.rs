@@ -189,7 +189,7 @@ fn an_offer_that_fails_leaves_nothing_that_takes_room() {
         assert!(names(&dir.path().join("incoming")).is_empty(), "at {n}");
         assert!(matches!(rig.offer(&two), Ok(Offer::Need { .. })), "at {n}");
     }
-    assert_eq!(refused, 1, "the reservation");
+    assert!(refused >= 1, "the reservation");
 }
 
 #[test]

@@ -243,6 +243,8 @@ impl Driver {
                     &e,
                     Error::NotFound(_) | Error::Io { kind: ErrorKind::NotFound | ErrorKind::PermissionDenied, .. }
                 );
+                // Our side of the launch failed (a full disk, say): nothing that speaks against a version.
+                self.tell(|versions, now, runner| versions.end(now, runner));
                 self.report_exit(&Exit { how: e.to_string(), not_executed: missing, tail: String::new() });
             }
         }
