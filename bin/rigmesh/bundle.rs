@@ -246,7 +246,7 @@ fn inspect(out: &Out, args: &BundleInspect) -> Result<(), Exit> {
         note("config_sealed_bytes", sizes.config.into());
         note("root_sealed_bytes", sizes.root.into());
     }
-    if let Some(inside) = about(&args.file, form.open(&name, password.as_deref()))? {
+    if let Some(inside) = about(&args.file, form.open(&name, password.as_deref().map(String::as_str)))? {
         note("holds", inside.kind().into());
         if let Some(miner) = &inside.miner {
             let file = |f: &rigmesh::bundle::UnpackedFile| json!({ "path": f.path, "bytes": f.data.len(), "executable": f.executable, "sha256": hash(&f.data) });
@@ -305,7 +305,7 @@ fn verify(out: &Out, args: &BundleVerify) -> Result<(), Exit> {
     if form.data().starts_with(tim::MAGIC) {
         about(&args.file, tim::peek(form.data()))?;
     }
-    let opened = about(&args.file, form.open(&name, password.as_deref()))?.is_some();
+    let opened = about(&args.file, form.open(&name, password.as_deref().map(String::as_str)))?.is_some();
     match out.json() {
         true => out.row(&json!({ "file": args.file, "sha256": sha256, "ok": true, "opened": opened })),
         false => {
@@ -322,7 +322,7 @@ fn extract(out: &Out, args: &BundleExtract) -> Result<(), Exit> {
     let password = args.password_file.as_deref().map(files::password).transpose()?;
     let form = Form::read(&args.file)?;
     let name = name_of(&form, args.name.as_deref(), &args.file);
-    let Some(inside) = about(&args.file, form.open(&name, password.as_deref()))? else {
+    let Some(inside) = about(&args.file, form.open(&name, password.as_deref().map(String::as_str)))? else {
         return Err(Exit::usage("it is sealed: --password-file is needed"));
     };
     let Inside { miner, profile } = inside;

@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use zeroize::Zeroizing;
 
 /// The longest password file, bytes.
 const PASSWORD_BYTES_MAX: usize = 4096;
@@ -31,12 +32,13 @@ pub(crate) fn read(path: &Path, max: usize) -> Result<Vec<u8>, Exit> {
 }
 
 /// A password is the first line of a file (or of standard input), never an argument, which everybody can see.
-pub(crate) fn password(path: &Path) -> Result<String, Exit> {
+pub(crate) fn password(path: &Path) -> Result<Zeroizing<String>, Exit> {
     let bad = |why: &str| Exit::new(exit::CONFIG, format!("the password file {} {why}", path.display()));
-    let text = String::from_utf8(read(path, PASSWORD_BYTES_MAX)?).map_err(|_| bad("is not UTF-8"))?;
+    let bytes = Zeroizing::new(read(path, PASSWORD_BYTES_MAX)?);
+    let text = std::str::from_utf8(&bytes).map_err(|_| bad("is not UTF-8"))?;
     match text.lines().next() {
         None | Some("") => Err(bad("is empty")),
-        Some(line) => Ok(line.to_owned()),
+        Some(line) => Ok(Zeroizing::new(line.to_owned())),
     }
 }
 
@@ -97,7 +99,7 @@ mod tests {
         let path = dir.path().join("pw");
         for (text, want) in [("a b \r\nrest", Some("a b ")), ("x", Some("x")), ("", None), ("\nx", None)] {
             std::fs::write(&path, text).unwrap();
-            assert_eq!(password(&path).ok().as_deref(), want, "{text:?}");
+            assert_eq!(password(&path).ok().as_ref().map(|p| p.as_str()), want, "{text:?}");
         }
         std::fs::write(&path, [b'x'; 5000]).unwrap();
         assert!(password(&path).is_err());

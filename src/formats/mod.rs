@@ -1,5 +1,5 @@
 //! Step 1: containers of bytes: TRIX with its named transforms and encrypted payloads, the sealing sigil, SMSG,
-//! STMF; and JSON as Go spells and reads it.
+//! STMF, TIM and STIM; and JSON as Go spells and reads it.
 
 pub mod gojson;
 pub mod reading;
