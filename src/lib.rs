@@ -112,8 +112,9 @@
 //! * Chunks travel unparsed to that thread; the dispatcher reads only their number. They pass outside the rate limits,
 //!   because the rig asked for each of them.
 //! * `get_versions` and `rollback` are messages of ours (capability `slots1`), in no specification but here.
-//! * Archives are read by a reader of our own, on one slice, that refuses what it does not know; the usual crate merges
-//!   PAX and GNU headers by itself and takes sizes in several spellings. The tests hold the two against each other.
+//! * Archives are read by a reader of our own, on one slice, that refuses what it does not know; the `tar` crate, whose header
+//!   types it uses, merges PAX and GNU headers by itself and takes sizes in several spellings. The tests hold the two
+//!   against each other.
 //! * A bundle of several files, none named like it, carries `bundle-manifest.json`, which names the one that is run; a Go node
 //!   extracts it as one more file.
 //! * A message type that RigMesh does not know may change something in an embedder's program, so it is judged like a command.

@@ -3,11 +3,13 @@
 //!
 //! The reader works on one slice and copies nothing: a size that lies costs nothing, since no more is believed
 //! than is there. Sizes are plain octal; links, devices, FIFOs, sparse files, GNU long names, global PAX
-//! headers and PAX records that change a size refuse the archive.
+//! headers and PAX records that change a size refuse the archive. Where the fields of a header stand is the `tar` crate's
+//! knowledge; its reader of archives is not used, because it follows most of these tricks.
 
 use super::names::{self, Together};
 use crate::base::{Error, Refusal, Result};
 use std::borrow::Cow;
+use tar::Header;
 
 /// Size of a block, bytes.
 pub const BLOCK_BYTES: usize = 512;
@@ -84,8 +86,9 @@ pub fn read(bytes: &[u8], limits: Limits, end: End) -> Result<Vec<TarEntry<'_>>>
         if count > limits.entries_max {
             return Err(limit(format!("more than {} entries", limits.entries_max)));
         }
-        let size = octal(field(header, 124, 12), "size")?;
-        if header.kind() == b'x' {
+        let kind = header.entry_type().as_byte();
+        let size = octal(&header.as_old().size, "size")?;
+        if kind == b'x' {
             if pax_path.is_some() {
                 return Err(bad("two PAX headers for one entry"));
             }
@@ -95,7 +98,7 @@ pub fn read(bytes: &[u8], limits: Limits, end: End) -> Result<Vec<TarEntry<'_>>>
             pax_path = Some(pax_path_of(take_data(&mut rest, size)?)?);
             continue;
         }
-        let own_name = header.name()?;
+        let own_name = name_of(header)?;
         let name = match pax_path.take() {
             Some(Some(path)) => Cow::Borrowed(path),
             _ => own_name,
@@ -104,7 +107,7 @@ pub fn read(bytes: &[u8], limits: Limits, end: End) -> Result<Vec<TarEntry<'_>>>
         if names_bytes > limits.names_bytes_max {
             return Err(limit(format!("names of more than {} bytes", limits.names_bytes_max)));
         }
-        let is_folder = match header.kind() {
+        let is_folder = match header.as_old().linkflag.first().copied().unwrap_or_default() {
             b'5' => true,
             // Before there was a type for folders, the slash said it.
             0 => name.ends_with('/'),
@@ -121,7 +124,7 @@ pub fn read(bytes: &[u8], limits: Limits, end: End) -> Result<Vec<TarEntry<'_>>>
         if total > limits.total_bytes_max {
             return Err(limit(format!("files of more than {} bytes together", limits.total_bytes_max)));
         }
-        let executable = !is_folder && may_execute(field(header, 100, 8))?;
+        let executable = !is_folder && may_execute(&header.as_old().mode)?;
         let data = take_data(&mut rest, size)?;
         let Some(name) = checked(name, is_folder)? else { continue };
         together.add(&name, !is_folder)?;
@@ -159,49 +162,28 @@ fn refused_kind(kind: u8, name: &str) -> String {
     format!("{name:?} is {what}, which is refused")
 }
 
-/// A header block.
-#[derive(Clone, Copy)]
-struct Header<'a>(&'a [u8; BLOCK_BYTES]);
-
-/// `len` bytes at `at`; both are constants within a block.
-fn field(header: Header<'_>, at: usize, len: usize) -> &[u8] {
-    header.0.get(at..at + len).unwrap_or_default()
-}
-
 /// A text field: up to the first NUL.
 fn text(field: &[u8]) -> &[u8] {
     field.split(|b| *b == 0).next().unwrap_or_default()
 }
 
-impl<'a> Header<'a> {
-    fn kind(self) -> u8 {
-        field(self, 156, 1).first().copied().unwrap_or_default()
-    }
-
-    fn name(self) -> Result<Cow<'a, str>> {
-        let utf8 = |bytes| std::str::from_utf8(bytes).map_err(|_| bad("a name is not UTF-8"));
-        let name = utf8(text(self.0.get(..100).unwrap_or_default()))?;
-        // GNU's header has other things where ustar has the prefix.
-        let prefix =
-            if field(self, 257, 6) == b"ustar\0" { text(self.0.get(345..500).unwrap_or_default()) } else { &[] };
-        if prefix.is_empty() {
-            return Ok(Cow::Borrowed(name));
-        }
-        Ok(Cow::Owned(format!("{}/{name}", utf8(prefix)?)))
-    }
-
-    /// The sum over the header, with its own field as spaces.
-    fn sum(self) -> u64 {
-        sum(self.0)
+/// The name in the header: ustar's has a prefix; GNU's has other things in its place.
+fn name_of(header: &Header) -> Result<Cow<'_, str>> {
+    let utf8 = |bytes| std::str::from_utf8(bytes).map_err(|_| bad("a name is not UTF-8"));
+    let name = utf8(text(&header.as_old().name))?;
+    match header.as_ustar().map(|ustar| text(&ustar.prefix)) {
+        Some(prefix) if !prefix.is_empty() => Ok(Cow::Owned(format!("{}/{name}", utf8(prefix)?))),
+        _ => Ok(Cow::Borrowed(name)),
     }
 }
 
+/// The sum over the header, with its own field as spaces.
 fn sum(block: &[u8; BLOCK_BYTES]) -> u64 {
     block.iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { u64::from(b' ') } else { u64::from(*b) }).sum()
 }
 
 /// The next header, `None` at the end.
-fn next_header<'a>(rest: &mut &'a [u8], end: End) -> Result<Option<Header<'a>>> {
+fn next_header<'a>(rest: &mut &'a [u8], end: End) -> Result<Option<&'a Header>> {
     let Some((block, tail)) = rest.split_first_chunk::<BLOCK_BYTES>() else {
         return match (rest.is_empty(), end) {
             (true, End::Open) => Ok(None),
@@ -218,8 +200,9 @@ fn next_header<'a>(rest: &mut &'a [u8], end: End) -> Result<Option<Header<'a>>> 
         };
     }
     *rest = tail;
-    let header = Header(block);
-    if octal(field(header, 148, 8), "checksum")? != header.sum() {
+    // Takes a slice, and is only right for one of a whole block.
+    let header = Header::from_byte_slice(block);
+    if octal(&header.as_old().cksum, "checksum")? != sum(block) {
         return Err(bad("invalid tar header (checksum)"));
     }
     Ok(Some(header))
@@ -350,7 +333,7 @@ fn pax_record(name: &str) -> String {
     format!("{length} path={name}\n")
 }
 
-fn push_header(out: &mut Vec<u8>, name: &str, mode: u64, size: usize, kind: u8) -> Result<()> {
+fn push_header(out: &mut Vec<u8>, name: &str, mode: u32, size: usize, kind: u8) -> Result<()> {
     if size as u64 >= 1 << 33 {
         return Err(limit(format!("{name:?} has 8 GiB or more")));
     }
@@ -384,27 +367,24 @@ fn ascii(name: &str) -> String {
     }
 }
 
-fn block(prefix: &str, name: &str, mode: u64, size: usize, kind: u8) -> [u8; BLOCK_BYTES] {
-    let mut block = [0; BLOCK_BYTES];
-    let mut put = |at: usize, bytes: &[u8]| {
-        block.iter_mut().skip(at).zip(bytes).for_each(|(to, from)| *to = *from);
-    };
-    put(0, name.as_bytes());
-    put(100, format!("{mode:07o}").as_bytes());
-    put(108, b"0000000");
-    put(116, b"0000000");
-    put(124, format!("{size:011o}").as_bytes());
-    put(136, b"00000000000");
-    put(156, &[kind]);
-    put(257, b"ustar\x0000");
-    put(329, b"0000000");
-    put(337, b"0000000");
-    put(345, prefix.as_bytes());
+fn block(prefix: &str, name: &str, mode: u32, size: usize, kind: u8) -> [u8; BLOCK_BYTES] {
+    let mut header = Header::new_ustar();
+    header.set_entry_type(tar::EntryType::new(kind));
+    header.set_mode(mode);
+    header.set_size(size as u64);
+    (header.set_uid(0), header.set_gid(0), header.set_mtime(0));
+    if let Some(ustar) = header.as_ustar_mut() {
+        ustar.name.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+        ustar.prefix.iter_mut().zip(prefix.bytes()).for_each(|(to, from)| *to = from);
+        ustar.set_device_major(0);
+        ustar.set_device_minor(0);
+    }
+    let mut block = *header.as_bytes();
     seal_header(&mut block);
     block
 }
 
-/// Writes the checksum.
+/// Writes the checksum, six digits as Go does; the crate's own has seven.
 fn seal_header(block: &mut [u8; BLOCK_BYTES]) {
     let text = format!("{:06o}\0 ", sum(block));
     block.iter_mut().skip(148).zip(text.bytes()).for_each(|(to, from)| *to = from);
