@@ -372,7 +372,9 @@ fn block(prefix: &str, name: &str, mode: u32, size: usize, kind: u8) -> [u8; BLO
     header.set_entry_type(tar::EntryType::new(kind));
     header.set_mode(mode);
     header.set_size(size as u64);
-    (header.set_uid(0), header.set_gid(0), header.set_mtime(0));
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     if let Some(ustar) = header.as_ustar_mut() {
         ustar.name.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
         ustar.prefix.iter_mut().zip(prefix.bytes()).for_each(|(to, from)| *to = from);

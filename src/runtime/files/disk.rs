@@ -36,7 +36,7 @@ pub(crate) enum Change<'a> {
     /// Room is reserved for it.
     Size(&'a Path),
     /// The mode is set.
-    Mode(&'a Path),
+    Mode,
     /// A file or folder is made durable.
     Sync(&'a Path),
     /// An entry gets another name.
@@ -143,7 +143,7 @@ impl Folder {
             };
             if mode != 0o700 {
                 self.disk
-                    .pass(Change::Mode(&path))
+                    .pass(Change::Mode)
                     .and_then(|()| Ok(rustix::fs::fchmod(&folder.fd, Mode::from_raw_mode(mode))?))
                     .map_err(|e| failed("set the mode of", &path, &e))?;
             }
@@ -424,7 +424,7 @@ impl DiskFile {
     /// Sets exactly this mode, whatever the umask says.
     pub(crate) fn set_mode(&self, mode: u32) -> Result<()> {
         self.disk
-            .pass(Change::Mode(&self.path))
+            .pass(Change::Mode)
             .and_then(|()| Ok(rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode))?))
             .map_err(|e| failed("set the mode of", &self.path, &e))
     }

@@ -118,7 +118,7 @@ impl Inner {
                     self.loose.push(Loose::Content(path.to_owned()));
                 }
             }
-            Change::Mode(..) => {}
+            Change::Mode => {}
             Change::Sync(path) => self.loose.retain(|loose| match loose {
                 Loose::Content(p) => p != path,
                 Loose::Made(p) => p.parent() != Some(path),
