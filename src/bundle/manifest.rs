@@ -1,6 +1,7 @@
 //! The manifest of an object that is deployed in chunks: what its files are, where they are cut, what
 //! everything hashes to (chunked-deploy.md, *Manifest*).
 
+use super::manifest_error::{ManifestError, bad};
 use super::manifest_read::{Raw, RawFile};
 use crate::base::{Error, base64_decode_strict, check_json};
 use sha2::{Digest as _, Sha256};
@@ -15,8 +16,6 @@ pub const MANIFEST_BYTES_MAX: usize = 768 * 1024;
 pub const OBJECT_BYTES_MAX: u64 = 1 << 30;
 /// The largest object over a 1.0 link, in bytes.
 pub const OBJECT_BYTES_MAX_V1: u64 = 512 << 20;
-/// The most files of an object.
-pub const FILES_MAX: usize = 256;
 const COMPONENTS_MAX: usize = 4;
 const COMPONENT_BYTES_MAX: usize = 64;
 const VERSION_BYTES_MAX: usize = 32;
@@ -57,52 +56,6 @@ impl std::str::FromStr for ObjectId {
         let bytes = hash_of_hex(text).ok_or_else(|| Error::malformed("object id", "not 64 lower-case hex digits"))?;
         Ok(ObjectId(bytes))
     }
-}
-
-/// Why a manifest was refused. Its text is the protocol's reason.
-#[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ManifestError {
-    /// The object is larger than may be sent on this kind of link: `too large`.
-    TooLarge {
-        /// What the manifest says, in bytes.
-        size: u64,
-        /// What is allowed, in bytes.
-        max: u64,
-    },
-    /// A field is wrong or missing: `bad manifest: FIELD`.
-    Field {
-        /// The field, `files.path` for one in a list; `text` when the whole is no such JSON text.
-        field: &'static str,
-        /// What is wrong with it, for a log.
-        detail: String,
-    },
-}
-
-impl fmt::Display for ManifestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ManifestError::TooLarge { .. } => f.write_str("too large"),
-            ManifestError::Field { field, .. } => write!(f, "bad manifest: {field}"),
-        }
-    }
-}
-
-impl std::error::Error for ManifestError {}
-
-impl From<ManifestError> for Error {
-    fn from(e: ManifestError) -> Error {
-        match e {
-            ManifestError::TooLarge { size, max } => {
-                crate::base::Refusal::Limit(format!("an object of {size} bytes, at most {max} may be deployed")).into()
-            }
-            ManifestError::Field { field, detail } => Error::malformed("manifest", format!("{field}: {detail}")),
-        }
-    }
-}
-
-pub(super) fn bad(field: &'static str, detail: impl Into<String>) -> ManifestError {
-    ManifestError::Field { field, detail: detail.into() }
 }
 
 /// One file of an object.
@@ -224,7 +177,7 @@ impl ObjectManifest {
         self.size
     }
 
-    /// The files in the order of their bytes; 1 to [`FILES_MAX`].
+    /// The files in the order of their bytes; 1 to [`super::FILES_MAX`].
     pub fn files(&self) -> &[ObjectFile] {
         &self.files
     }

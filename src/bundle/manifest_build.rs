@@ -1,9 +1,9 @@
 //! A manifest made from a stream of files.
 
 use super::manifest::{
-    CHUNK_BYTES, FILES_MAX, ManifestError, NAME_RULE, OBJECT_BYTES_MAX, ObjectManifest, VERSION_RULE, bad,
-    is_component, is_path, is_version,
+    CHUNK_BYTES, NAME_RULE, OBJECT_BYTES_MAX, ObjectManifest, VERSION_RULE, is_component, is_path, is_version,
 };
+use super::manifest_error::{FILES_MAX, ManifestError, bad};
 use super::manifest_read::{Raw, RawFile};
 use crate::base::base64_encode;
 use sha2::{Digest as _, Sha256};

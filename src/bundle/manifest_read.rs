@@ -1,6 +1,6 @@
 //! A manifest's JSON, read strictly: no key twice, errors by field, nothing else held of what is not known.
 
-use super::manifest::{FILES_MAX, ManifestError, bad};
+use super::manifest_error::{FILES_MAX, ManifestError, bad};
 use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use std::cell::Cell;

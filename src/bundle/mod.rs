@@ -11,6 +11,7 @@ mod extract;
 mod fit;
 mod manifest;
 mod manifest_build;
+mod manifest_error;
 mod manifest_read;
 mod text;
 
@@ -24,10 +25,11 @@ pub use extract::{
 };
 pub use fit::{FRAME_BYTES_GO, check_fits, deploy_frame_bytes, miner_bundle_bytes, miner_bytes_max};
 pub use manifest::{
-    CHUNK_BYTES, ChunkPart, MANIFEST_BYTES_MAX, ManifestError, OBJECT_BYTES_MAX, OBJECT_BYTES_MAX_V1, ObjectFile,
-    ObjectId, ObjectManifest, check_object_name,
+    CHUNK_BYTES, ChunkPart, MANIFEST_BYTES_MAX, OBJECT_BYTES_MAX, OBJECT_BYTES_MAX_V1, ObjectFile, ObjectId,
+    ObjectManifest, check_object_name,
 };
 pub use manifest_build::ManifestBuilder;
+pub use manifest_error::ManifestError;
 pub use text::{decode_bundle, read_bundle, stream_bundle};
 
 /// What a bundle holds: the API page's `BundleType`.
@@ -43,7 +45,7 @@ use std::fmt;
 pub const PROFILE_BYTES_MAX: usize = 64 << 10;
 
 /// The most files of a miner, and the most folders they lie in: as many as an object may have.
-pub use manifest::FILES_MAX;
+pub use manifest_error::FILES_MAX;
 
 /// The most components of a file's path in a bundle.
 pub const COMPONENTS_MAX: usize = 16;

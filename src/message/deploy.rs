@@ -2,7 +2,7 @@
 //! and the versions installed on a rig. They are sent only to peers that announced them.
 
 use super::RawPayload;
-use super::payload::base64;
+use super::raw::base64;
 use crate::formats::reading::{go_bytes_or_empty, null_is_default, object_only};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

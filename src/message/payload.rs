@@ -5,6 +5,7 @@
 use super::deploy::{
     Chunk, ChunkGet, DeployCancel, DeployDone, DeployOffer, DeployState, GetVersions, Rollback, Versions,
 };
+use super::raw::base64;
 use super::{MessageType, RawPayload, Stats};
 use crate::base::{Error, Result, base64_decode_strict, base64_encode};
 use crate::formats::reading::{go_bytes, go_bytes_or_empty, null_is_default, object_only};
@@ -490,10 +491,6 @@ impl From<&Error> for ErrorPayload {
 
 fn is_zero(n: &i64) -> bool {
     *n == 0
-}
-
-pub(super) fn base64<S: Serializer>(bytes: &[u8], s: S) -> std::result::Result<S::Ok, S::Error> {
-    s.serialize_str(&base64_encode(bytes))
 }
 
 fn base64_or_null<S: Serializer>(bytes: &Option<Vec<u8>>, s: S) -> std::result::Result<S::Ok, S::Error> {

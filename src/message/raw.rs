@@ -1,6 +1,6 @@
 //! JSON kept as text until somebody asks for its type.
 
-use crate::base::{Error, Result, check_json, string_run};
+use crate::base::{Error, Result, base64_encode, check_json, string_run};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -110,6 +110,11 @@ impl<'de> Deserialize<'de> for RawPayload {
     fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<RawPayload, D::Error> {
         Ok(RawPayload::from_valid(Box::<RawValue>::deserialize(d)?.get()))
     }
+}
+
+/// For `serialize_with` on a byte field: standard base64 with padding.
+pub(super) fn base64<S: Serializer>(bytes: &[u8], s: S) -> std::result::Result<S::Ok, S::Error> {
+    s.serialize_str(&base64_encode(bytes))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Deployments, versions and roll-backs as commands.
 
-use super::execute::{Each, Executor, Tally};
+use super::executor::{Each, Executor, Tally};
 use super::rows::{About, result_row};
 use super::{DeployMiner, Rigs, Summary};
 use crate::base::{Error, Result};

@@ -1,14 +1,15 @@
 //! Carries requests out by calling the public handles.
 
 use super::deploy::Order;
-use super::rows::{About, LinkView, about, clock_ahead_ms, outcome_row, own_status, peer_status, result_row, row};
-use super::select::{Rig, SELF, select};
+use super::executor::{Each, Executor, Tally, parse_key};
+use super::rows::{LinkView, clock_ahead_ms, own_status, peer_status, result_row, row};
+use super::select::SELF;
 use super::{Failure, Request, Rigs, Summary, transfer};
 use crate::base::{Error, Result, is_plain_name};
 use crate::identity::{NodeId, PublicKey};
 use crate::mesh::{Answer, Command};
 use crate::message::{Logs, MessageType, Payload, Stats, parse_response};
-use crate::miners::{self, MinerInstance, MinerManager, Profile, ProfileManager, StartRequest};
+use crate::miners::{self, MinerInstance, MinerManager, Profile, StartRequest};
 use crate::node::{Controller, Node, Shared, Transport, uplink};
 use crate::peers::{Admission, Grants, Peer};
 use crate::session::Expect;
@@ -25,9 +26,6 @@ const PING: Duration = Duration::from_secs(5);
 const LOCAL: Duration = Duration::from_secs(10);
 /// No `status` waits longer for a rig than this.
 const STATUS_MAX_MS: u64 = 60_000;
-
-/// What a request gives back, row by row.
-pub(super) type Each<'a> = &'a mut dyn FnMut(Value);
 
 impl Node {
     /// Carries a command out: gives one JSON object per result, and says how many failed. What
@@ -108,17 +106,6 @@ pub(crate) fn execute(shared: &Arc<Shared>, request: Request, each: Each<'_>) ->
 
 fn one() -> Summary {
     Summary { asked: 1, failed: 0 }
-}
-
-pub(super) struct Executor<'a> {
-    pub(super) shared: &'a Arc<Shared>,
-    pub(super) controller: Controller,
-}
-
-/// The rigs of a command: whether this node is one, and the ids of the others.
-pub(super) struct Asked {
-    pub(super) own: bool,
-    pub(super) peers: Vec<String>,
 }
 
 impl Executor<'_> {
@@ -304,24 +291,6 @@ impl Executor<'_> {
     }
 
     // --- rigs ---
-
-    pub(super) fn asked(&self, rigs: &Rigs) -> Result<Asked> {
-        let found = select(self.shared, rigs)?;
-        let own = found.contains(&Rig::Own);
-        let peer = |rig| match rig {
-            Rig::Peer(id) => Some(id),
-            Rig::Own => None,
-        };
-        Ok(Asked { own, peers: found.into_iter().filter_map(peer).collect() })
-    }
-
-    pub(super) fn about(&self, peer: &str) -> About {
-        about(self.shared, &Rig::Peer(peer.to_owned()))
-    }
-
-    pub(super) fn own(&self) -> About {
-        about(self.shared, &Rig::Own)
-    }
 
     fn miners(&self) -> Result<&Arc<dyn MinerManager>> {
         self.shared.miners.as_ref().ok_or_else(|| {
@@ -519,10 +488,6 @@ impl Executor<'_> {
 
     // --- profiles ---
 
-    pub(super) fn profile_manager(&self) -> Result<&Arc<dyn ProfileManager>> {
-        self.shared.profiles.as_ref().ok_or_else(|| Error::Failed("this node stores no profiles".to_owned()))
-    }
-
     fn profiles(&self, each: Each<'_>) -> Result<Summary> {
         let manager = self.profile_manager()?;
         let (profiles, broken) = (manager.list_profiles()?, manager.broken_profiles());
@@ -531,40 +496,6 @@ impl Executor<'_> {
             each(json!({ "id": id, "error": Failure::from(error) }));
         }
         Ok(Summary { asked: profiles.len() + broken.len(), failed: broken.len() })
-    }
-}
-
-/// Rows given so far.
-pub(super) struct Tally<'a> {
-    each: Each<'a>,
-    summary: Summary,
-}
-
-impl<'a> Tally<'a> {
-    pub(super) fn new(each: Each<'a>) -> Tally<'a> {
-        Tally { each, summary: Summary::default() }
-    }
-
-    /// A row that is no result.
-    pub(super) fn row(&mut self, row: Value) {
-        (self.each)(row);
-    }
-
-    pub(super) fn summary(self) -> Summary {
-        self.summary
-    }
-
-    pub(super) fn add(&mut self, about: &About, outcome: Result<Value>) {
-        let (row, failed) = outcome_row(about, outcome);
-        self.summary.asked += 1;
-        self.summary.failed += usize::from(failed);
-        (self.each)(row);
-    }
-
-    fn fail(&mut self, row: Value) {
-        self.summary.asked += 1;
-        self.summary.failed += 1;
-        (self.each)(row);
     }
 }
 
@@ -583,13 +514,6 @@ fn meant(miner: Option<&str>, every: bool, names: Vec<String>) -> Result<Vec<Str
             )))
         }
     }
-}
-
-pub(super) fn parse_key(text: &str) -> Result<PublicKey> {
-    PublicKey::from_base64(text).map_err(|e| {
-        let shown: String = text.chars().take(64).collect();
-        Error::Config(format!("{shown:?} is no public key ({e}); `rigmesh id` shows it over there"))
-    })
 }
 
 fn check_name(name: Option<&str>) -> Result<()> {

@@ -6,6 +6,7 @@
 
 mod deploy;
 mod execute;
+mod executor;
 mod rows;
 mod select;
 mod socket;

@@ -1,7 +1,7 @@
 //! The registry's way out to another node, and in from one.
 
 use super::Summary;
-use super::execute::parse_key;
+use super::executor::{Each, parse_key};
 use super::rows::{About, outcome_row};
 use crate::base::{Error, Result};
 use crate::formats::stmf;
@@ -10,10 +10,8 @@ use crate::node::Shared;
 use crate::peers::{EXPORT_BYTES_MAX, MergeOutcome, Merged, open_registry, seal_registry};
 use crate::runtime::clock::{system_rng, wall};
 use crate::runtime::files::atomic;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::Path;
-
-type Each<'a> = &'a mut dyn FnMut(Value);
 
 /// One row: for whom, how much, and the sealed form as text.
 pub(super) fn export(shared: &Shared, to: &str, with_access: bool, each: Each<'_>) -> Result<Summary> {

@@ -4,7 +4,7 @@
 use super::child::Running;
 use super::http::Call;
 use super::plan::{MinerSettings, Plan, config_file};
-use super::versions::{Program, Runner, Versions};
+use super::versions::{Program, Runner, Versions, Wake};
 use crate::base::{Error, Result, Rng, Time};
 use crate::miners::MinerState;
 use crate::miners::console::Console;
@@ -54,9 +54,11 @@ impl Shared {
             .map_err(|e| Error::Failed(format!("cannot make an event descriptor: {e}")))?;
         Ok(Shared { clock, supervisor: supervisor.into(), console: console.into(), slot, waker })
     }
+}
 
+impl Wake for Shared {
     /// Makes the thread look at its orders.
-    pub(super) fn wake(&self) {
+    fn wake(&self) {
         // Fails only when the counter is full, that is, when it is awake already.
         let _ = rustix::io::write(&self.waker, &1u64.to_ne_bytes());
     }

@@ -4,7 +4,7 @@ use super::desired::{Desired, Entry};
 use super::driver::{Driver, Order, Shared};
 use super::pidfile;
 use super::plan::{MinerSettings, Plan};
-use super::versions::Versions;
+use super::versions::{Versions, Wake};
 use crate::base::{Error, Refusal, Result, Rng};
 use crate::miners::config::effective;
 use crate::miners::console::Console;
@@ -152,7 +152,8 @@ impl ProcessMinerManager {
         let (orders, receiver) = bounded(ORDERS_MAX);
         let rng = inner.rng.fork();
         if let Some((versions, slot)) = &shared.slot {
-            versions.enlist(slot, &shared);
+            let miner: Arc<dyn Wake> = shared.clone();
+            versions.enlist(slot, Arc::downgrade(&miner));
         }
         let driver = Driver::new(&name, Arc::clone(&self.settings), plan, rng, Arc::clone(&shared), receiver, settled);
         let instance = Arc::new(Instance {

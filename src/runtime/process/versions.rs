@@ -1,6 +1,5 @@
 //! Miners that run from slots: which version a launch takes, and whether a version on trial proves itself.
 
-use super::driver::Shared;
 use crate::base::{Error, Result, Time};
 use crate::miners::supervise::Policy;
 use crate::miners::trial::{Trial, Verdict};
@@ -54,6 +53,12 @@ pub(super) struct Runner<'a> {
     pub(super) own: bool,
 }
 
+/// What can be made to look at its slot: a miner's thread.
+pub(super) trait Wake: Send + Sync {
+    /// Returns at once.
+    fn wake(&self);
+}
+
 /// The slots, the trials under way, and the miners to be woken when a version changes.
 pub(super) struct Versions {
     slots: Arc<Slots>,
@@ -62,7 +67,7 @@ pub(super) struct Versions {
     /// and by whoever switches; taken before the slots' own locks.
     trials: Mutex<BTreeMap<String, (u32, Trial)>>,
     /// A leaf.
-    miners: Mutex<Vec<(String, Weak<Shared>)>>,
+    miners: Mutex<Vec<(String, Weak<dyn Wake>)>>,
 }
 
 impl Versions {
@@ -86,10 +91,10 @@ impl Versions {
     }
 
     /// A miner is to be woken when its slot changes.
-    pub(super) fn enlist(&self, slot: &str, miner: &Arc<Shared>) {
+    pub(super) fn enlist(&self, slot: &str, miner: Weak<dyn Wake>) {
         let mut miners = self.miners.lock();
         miners.retain(|(_, miner)| miner.strong_count() > 0);
-        miners.push((slot.to_owned(), Arc::downgrade(miner)));
+        miners.push((slot.to_owned(), miner));
     }
 
     /// Another version may be current: its miners look.
