@@ -1,6 +1,9 @@
 //! Deployments over real sockets: many megabytes to several rigs while they answer, plain and over TLS; and the
 //! one message of a Go node.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, unreachable_pub)]
+
+#[path = "deploy/go_worker.rs"]
+mod go_worker;
 
 use rigmesh::base::{Error, Result, Rng};
 use rigmesh::bundle::{self, MinerFile};
@@ -258,6 +261,47 @@ fn a_bundle_in_one_message_is_installed_as_a_go_node_sends_it() {
     let wrong = bundle::create_miner_bundle(&files, None, None, "press", "other", &mut rng).unwrap();
     assert_eq!(send(wrong).kind, MessageType::Error);
     assert_eq!(owner.controller().stats(&rig.id).unwrap().miners().len(), 1, "and the rig lives");
+}
+
+#[test]
+fn a_go_node_gets_one_message_when_it_fits_and_nothing_when_it_does_not() {
+    let go = go_worker::GoWorker::start();
+    let (owner, folder) = controller(&[]);
+    owner.peers().allow(&go.key, Grants::NONE, "test").unwrap();
+    let id = owner.connect(&go.address, &go.key).unwrap().to_string();
+    let deploy = |deployment: &Deployment| {
+        owner.controller().deploy(std::slice::from_ref(&id), deployment, false, &mut |_| ()).remove(0).1
+    };
+    // A single file of the largest size that the protocol lets through, and one byte more.
+    let (fits, too_large) = (783_872, 783_873);
+    for (size, ok) in [(1000, true), (fits, true), (too_large, false), (50 << 20, false)] {
+        let (path, mut bytes) = (folder.path().join("press"), vec![0; size]);
+        Rng::from_number(size as u64).fill(&mut bytes);
+        std::fs::write(&path, &bytes).unwrap();
+        let files = vec![DeployFile { file: path, path: "press".into(), executable: true }];
+        let result = deploy(&Deployment::miner("press", "1", None, files).unwrap());
+        if ok {
+            assert_eq!(result.unwrap().slot, None, "{size}");
+            let unpacked = go.deployed.recv().unwrap();
+            assert!(unpacked.main == "press" && unpacked.files[0].data == bytes && unpacked.profile.is_none());
+        } else {
+            let text = result.unwrap_err().to_string();
+            for word in [&size.to_string(), "783872", "smaller", "RigMesh on the rig"] {
+                assert!(text.contains(word), "{word:?} in {text:?}");
+            }
+        }
+    }
+    // Nothing but pings and the two that fitted: no offer, no chunk, no try of the large ones.
+    let heard: Vec<String> = go.heard.try_iter().filter(|kind| kind != "ping").collect();
+    assert_eq!(heard, ["deploy", "deploy"]);
+    let (two_files, _) = miner(folder.path(), 1000, 8);
+    let profile = br#"{"id":"p1","name":"P","minerType":"sha256d","config":{"threads":1}}"#;
+    deploy(&two_files.with_profile(Profile::decode(profile).unwrap())).unwrap();
+    let unpacked = go.deployed.recv().unwrap();
+    assert_eq!((unpacked.files.len(), unpacked.main.as_str()), (2, "bin/press"));
+    assert!(String::from_utf8(unpacked.profile.unwrap()).unwrap().contains("\"p1\""));
+    let error = owner.controller().versions(&id, None).unwrap_err().to_string();
+    assert!(error.contains("no versions"), "{error}");
 }
 
 #[test]

@@ -257,6 +257,18 @@ mod tests {
     }
 
     #[test]
+    fn a_terminal_sees_a_bar_for_each_rig() {
+        let row = serde_json::json!({"rig": "rig-\u{1b}1", "event": "progress", "state": "sending", "done": 512, "total": 1024});
+        let line = bar(label(&row), &row);
+        assert!(line.contains("[###############...............] 512 B of 1.0 KiB sending"), "{line}");
+        assert!(!line.contains('\u{1b}'), "no rig's name moves the cursor");
+        let whole = serde_json::json!({"rig": "r", "event": "progress", "state": "installing", "done": 9, "total": 9});
+        assert!(bar("r", &whole).contains(&"#".repeat(BAR)));
+        let empty = serde_json::json!({"rig": "r", "state": "sending", "done": 5, "total": 0});
+        assert!(bar("r", &empty).contains("5 B of 0 B"));
+    }
+
+    #[test]
     fn sizes_are_said_for_people() {
         for (bytes, words) in [(0, "0 B"), (1_023, "1023 B"), (1_024, "1.0 KiB"), (1_572_864, "1.5 MiB")] {
             assert_eq!(size(bytes), words);

@@ -292,7 +292,7 @@ impl Mesh {
             self.marks_due.get_or_insert(now.mono + MARKS_EVERY);
         }
         self.links.refresh_timer(id);
-        let known = announced.is_some();
+        let known = matches!(verdict, Verdict::Pong { .. });
         if let Some(peer) = announced {
             self.handle_announced(id, &peer);
         }

@@ -65,7 +65,7 @@ impl OfferState {
 
 impl Serialize for OfferState {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let word = Self::WORDS.iter().find(|(state, _)| state == self).map_or("refused", |(_, word)| word);
+        let word = Self::WORDS.iter().find(|(state, _)| state == self).map_or("unknown", |(_, word)| word);
         s.serialize_str(word)
     }
 }

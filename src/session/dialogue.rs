@@ -152,6 +152,8 @@ pub struct Dialogue {
     heard: Time,
     pinged: Option<Time>,
     announced: bool,
+    /// It answered a ping of ours: from then on we know whether it announces itself.
+    introduced: bool,
     last_ping_heard: Option<Time>,
     longest_interval: Duration,
     sent: BTreeMap<String, Sent>,
@@ -178,6 +180,7 @@ impl Dialogue {
             heard: now,
             pinged: None,
             announced: false,
+            introduced: false,
             last_ping_heard: None,
             longest_interval: Duration::ZERO,
             sent: BTreeMap::new(),
@@ -200,6 +203,11 @@ impl Dialogue {
     /// Whether the peer announced itself as a RigMesh node.
     pub fn is_rigmesh(&self) -> bool {
         self.announced
+    }
+
+    /// Whether it is known what the peer is: it has answered a ping of ours, and so announced itself or not.
+    pub fn is_introduced(&self) -> bool {
+        self.introduced
     }
 
     /// Which side we are.
@@ -446,6 +454,7 @@ impl Dialogue {
         let Ok(Payload::Pong(pong)) = message.payload() else { return };
         let halfway = i64::try_from(round_trip.as_millis() / 2).unwrap_or(0);
         self.clock_skew_ms = Some(pong.received_at.saturating_sub(now.wall.unix_millis()).saturating_add(halfway));
+        self.introduced = true;
         if let Some(announcement) = pong.rigmesh
             && !self.announced
         {

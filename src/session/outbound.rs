@@ -176,3 +176,55 @@ impl Outbound {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::smsg::open_link;
+
+    fn opened(key: &LinkKey, frame: &mut [u8]) -> String {
+        let mut body = Vec::new();
+        open_link(key, frame, &mut body).unwrap();
+        String::from_utf8(body).unwrap()
+    }
+
+    #[test]
+    fn data_goes_when_nothing_else_waits_and_no_pacer_holds_it() {
+        let (key, now) = (LinkKey::from_secret(&[1; 32]), Time::ZERO);
+        let mut out = Outbound::new(key.clone(), Rng::from_number(1), OutboundLimits::default(), now);
+        for i in 0..500 {
+            out.handle_send(Lane::Data, format!("data {i}").into_bytes()).unwrap();
+        }
+        out.handle_send(Lane::Bulk, b"logs".to_vec()).unwrap();
+        out.handle_send(Lane::Control, b"ping".to_vec()).unwrap();
+        let mut next = |out: &mut Outbound| {
+            let mut frame = Vec::new();
+            out.poll_frame(now, 1, &mut frame).unwrap().then(|| opened(&key, &mut frame))
+        };
+        assert_eq!(next(&mut out).unwrap(), "ping");
+        assert_eq!(next(&mut out).unwrap(), "logs");
+        // More than a Go node's limit at one moment: the rig asked for each of them.
+        for i in 0..499 {
+            assert_eq!(next(&mut out).unwrap(), format!("data {i}"));
+        }
+        out.handle_send(Lane::Control, b"status".to_vec()).unwrap();
+        assert_eq!(next(&mut out).unwrap(), "status", "it overtakes what waits");
+        assert_eq!(next(&mut out).unwrap(), "data 499");
+        assert!(next(&mut out).is_none() && out.is_empty());
+    }
+
+    #[test]
+    fn a_closing_link_forgets_what_is_patient() {
+        let mut out = Outbound::new(
+            LinkKey::from_secret(&[1; 32]),
+            Rng::from_number(1),
+            OutboundLimits { bytes_max: 100, ..OutboundLimits::default() },
+            Time::ZERO,
+        );
+        out.handle_send(Lane::Data, vec![b'x'; 60]).unwrap();
+        assert_eq!(out.handle_send(Lane::Bulk, vec![b'x'; 60]), Err(Error::Busy), "all lanes share the bound");
+        out.handle_close();
+        assert!(out.is_empty());
+        out.handle_send(Lane::Control, vec![b'x'; 90]).unwrap();
+    }
+}

@@ -120,13 +120,13 @@ impl Mesh {
             }
             return;
         };
-        let Some((announced, takes)) = self.links.link(link).map(|l| (l.dialogue.is_rigmesh(), l.speaks(CHUNK1)))
+        let Some((introduced, takes)) = self.links.link(link).map(|l| (l.dialogue.is_introduced(), l.speaks(CHUNK1)))
         else {
             return;
         };
         if takes {
             self.offer(now, id, link);
-        } else if announced {
+        } else if introduced {
             self.finish_feed(now, id, Ok(Answer::Plain));
         } else {
             feed.link_up_by(now.mono, false);
@@ -199,9 +199,10 @@ impl Mesh {
         self.owed_changed(now);
     }
 
-    /// A link was proven, or its peer announced itself.
+    /// A link was proven, or its peer showed whether it announces itself.
     pub(super) fn feeds_link_up(&mut self, now: Now, link: LinkId) {
-        let Some((peer, announced)) = self.links.link(link).map(|l| (l.peer.clone(), l.dialogue.is_rigmesh())) else {
+        let Some((peer, introduced)) = self.links.link(link).map(|l| (l.peer.clone(), l.dialogue.is_introduced()))
+        else {
             return;
         };
         if !self.links.is_active(link) {
@@ -210,7 +211,7 @@ impl Mesh {
         for id in self.feeds.by_peer(&peer) {
             let Some(feed) = self.feeds.feed_mut(id) else { continue };
             match &feed.stage {
-                feed::Stage::Linking { .. } if announced => self.begin_feed(now, id),
+                feed::Stage::Linking { .. } if introduced => self.begin_feed(now, id),
                 feed::Stage::Linking { .. } => feed.link_up_by(now.mono, false),
                 feed::Stage::Parked => feed.stage = feed::Stage::Queued { not_before: now.mono },
                 _ => {}
