@@ -6,7 +6,7 @@
 use super::archive::Tim;
 use super::datanode::DataNode;
 use super::tar::Limits;
-use crate::base::{Alone, Crew, Error, Result, Rng};
+use crate::base::{Alone, Crew, Error, Job, Result, Rng};
 use crate::formats::sigil::{self, NONCE_BYTES, OVERHEAD_BYTES};
 use crate::formats::smsg::LinkKey;
 use crate::formats::{gojson, trix};
@@ -149,7 +149,7 @@ fn build(
     let length = u32::try_from(config_sealed).map_err(|_| Error::Failed("the configuration is too long".to_owned()))?;
     let head = header_text(config_sealed, root_sealed)?;
     let head_length = u32::try_from(head.len()).unwrap_or(u32::MAX);
-    let mut out = Vec::with_capacity(sealed_bytes(config.len(), tar_bytes));
+    let mut out = buffer(crew, sealed_bytes(config.len(), tar_bytes));
     out.extend_from_slice(MAGIC);
     out.push(trix::VERSION);
     out.extend_from_slice(&head_length.to_be_bytes());
@@ -161,6 +161,25 @@ fn build(
     })?;
     push_sealed(crew, &mut out, &key, root_nonce, push_tar)?;
     Ok(out)
+}
+
+/// An empty buffer with room for `bytes`. The system hands out the pages of a large one at their first touch, which
+/// costs as much as a copy: a crew shares that work.
+fn buffer(crew: &dyn Crew, bytes: usize) -> Vec<u8> {
+    const PAGE_BYTES: usize = 4096;
+    if crew.hands() < 2 || bytes < sigil::SPLIT_BYTES_MIN {
+        return Vec::with_capacity(bytes);
+    }
+    let mut out = vec![0u8; bytes];
+    let touch = |piece: &mut [u8]| {
+        for byte in piece.iter_mut().step_by(PAGE_BYTES) {
+            *std::hint::black_box(byte) = 1;
+        }
+    };
+    let pieces = out.chunks_mut(bytes.div_ceil(crew.hands()));
+    crew.run(pieces.map(|piece| -> Job<'_> { Box::new(move || touch(piece)) }).collect());
+    out.clear();
+    out
 }
 
 /// Appends the sealed form of what `write` appends.
