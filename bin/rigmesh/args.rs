@@ -130,7 +130,7 @@ pub(crate) struct Init {
 #[argh(
     subcommand,
     name = "deploy",
-    example = "{command_name} --all --miner ./xmrig --as-version 6.22.2\n  {command_name} rig-1 rig-2 --miner ./xmrig-6.22/ --main xmrig --profile pool.json --dry-run"
+    example = "{command_name} --all --miner ./xmrig --as-version 6.22.2\n{command_name} rig-1 rig-2 --miner ./xmrig-6.22/ --main xmrig --profile pool.json --dry-run"
 )]
 pub(crate) struct Deploy {
     /// the rigs: names, ids, unique beginnings of ids

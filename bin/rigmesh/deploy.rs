@@ -24,8 +24,8 @@ pub(crate) fn deploy(globals: &Globals, out: &Out, args: Deploy) -> Result<(), E
     if args.pending {
         return ask(globals, out, &Request::Deploys {})?.show(out, |row| {
             let (done, total) = amounts(row);
-            let state = table::text(row, "state");
-            format!("{}: {state}, {} of {}", table::safe(label(row)), size(done), size(total))
+            let rig_and_state = format!("{}: {}", table::safe(label(row)), table::text(row, "state"));
+            if total == 0 { rig_and_state } else { format!("{rig_and_state}, {} of {}", size(done), size(total)) }
         });
     }
     let rigs = rigs(args.rigs, args.all)?;

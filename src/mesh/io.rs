@@ -94,6 +94,8 @@ pub(crate) enum Command {
         /// Go on when the rig is back, with or without a caller.
         keep: bool,
     },
+    /// What an earlier run owed a rig cannot be made again.
+    ForgetOwed { peer: String, t: String },
     /// Forget what a rig is owed; answered with how many.
     CancelDeploys { call: CallId, peer: String },
     /// How far every rig is; answered with [`Answer::Deploys`].
@@ -253,6 +255,8 @@ pub(crate) enum DepotTask {
     Read { feed: FeedId, h: u32, object: Arc<FeedObject>, index: u32 },
     /// Write down what rigs are owed.
     SaveOwed(Vec<Owed>),
+    /// Of what an earlier run left written down, a rig is owed this no more; or nothing at all.
+    ForgetOwed { peer: String, t: Option<String> },
 }
 
 /// What the depot did.

@@ -234,6 +234,9 @@ impl Mesh {
                 let count = self.cancel_feeds(now, &peer);
                 self.answer(call, Ok(Answer::Count(count)));
             }
+            Command::ForgetOwed { peer, t } => {
+                self.outputs.push_back(Output::Depot(DepotTask::ForgetOwed { peer, t: Some(t) }));
+            }
             Command::Deploys { call } => {
                 let infos = self.feeds.infos();
                 self.answer(call, Ok(Answer::Deploys(infos)));

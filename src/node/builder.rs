@@ -22,7 +22,7 @@ use crate::runtime::net::gate::{Gate, GateLimits};
 use crate::runtime::net::listen::Listener;
 use crate::runtime::net::open::{NetSettings, Opener};
 use crate::runtime::net::tls::{self, TlsTrust};
-use crate::runtime::outgoing::OwedFile;
+use crate::runtime::outgoing::{OwedBook, OwedFile};
 use crate::runtime::queues::queues;
 use crate::runtime::threads::Threads;
 use crate::session::{Challenges, DialogueConfig, OutboundLimits};
@@ -253,7 +253,7 @@ impl NodeBuilder {
             registry: registry.inner().clone(),
             save_marks,
             inbox,
-            owed: OwedFile::new(paths.deploys()),
+            owed: OwedBook::new(OwedFile::new(paths.deploys())),
             installer: installer.clone(),
         };
         let depot = DepotThread::new(depot_hands, threads.clone());

@@ -172,12 +172,10 @@ impl Node {
                     Some(object) => object.clone(),
                     None => match object(recipe) {
                         Ok(object) if object.t == t => made.entry(t).or_insert(Arc::new(object)).clone(),
-                        Ok(_) => {
-                            log::warn!(target: "deploy", peer = peer.as_str(), object = t.as_str(); "forgotten: file changed");
-                            continue;
-                        }
-                        Err(e) => {
-                            log::warn!(target: "deploy", peer = peer.as_str(), object = t.as_str(); "forgotten: {e}");
+                        other => {
+                            let why = other.err().map_or_else(|| "file changed".to_owned(), |e| e.to_string());
+                            log::warn!(target: "deploy", peer = peer.as_str(), object = t.as_str(); "forgotten: {why}");
+                            let _ = control.send(Command::ForgetOwed { peer, t }, None, 0);
                             continue;
                         }
                     },
@@ -277,6 +275,17 @@ impl Controller {
             Answer::Deploys(infos) => Ok(infos),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// What earlier runs of this node left owed to rigs, and no run has taken up yet: rig and object. Only a node that
+    /// is [`crate::NodeBuilder::resident`] takes it up.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Malformed`] when the file cannot be read.
+    pub fn owed(&self) -> Result<Vec<(String, String)>> {
+        let Some(paths) = self.shared.paths.as_ref().filter(|_| !self.shared.resident) else { return Ok(Vec::new()) };
+        let entries = OwedFile::new(paths.deploys()).load()?;
+        Ok(entries.into_iter().map(|e| (e.peer, e.object)).collect())
     }
 
     /// Forgets what a rig is still owed; how many deployments that were. What the rig has already stays there.

@@ -5,7 +5,7 @@
 use super::depot::{Depot, Offer, Stored as Written};
 use super::install::Installer;
 use super::jobs::SaveMarks;
-use super::outgoing::{ChunkCache, OwedFile};
+use super::outgoing::{ChunkCache, OwedBook};
 use super::queues::{Event, InboxSender};
 use super::threads::{STACK, Threads};
 use crate::base::{Error, Result};
@@ -26,7 +26,7 @@ pub(crate) struct DepotHands {
     pub(crate) registry: Arc<RwLock<PeerRegistry>>,
     pub(crate) save_marks: SaveMarks,
     pub(crate) inbox: InboxSender,
-    pub(crate) owed: OwedFile,
+    pub(crate) owed: OwedBook,
     /// What a rig installs into; a node that runs no miners takes nothing.
     pub(crate) installer: Option<Arc<Installer>>,
 }
@@ -65,6 +65,7 @@ impl DepotThread {
                 Some(DepotEvent::Read { feed, h, index, chunk: Err(Error::Busy) })
             }
             DepotTask::Forget { .. }
+            | DepotTask::ForgetOwed { .. }
             | DepotTask::LetGo { .. }
             | DepotTask::ForgetKey { .. }
             | DepotTask::SaveOwed(_) => {
@@ -81,6 +82,13 @@ fn run(queue: &Receiver<DepotTask>, hands: DepotHands) {
         if let Some(event) = worker.work(task) {
             worker.hands.inbox.send(Event::Mesh(Input::Depot(event)));
         }
+    }
+}
+
+/// A list of debts that could not be written is told, and nothing else: the rigs get theirs all the same.
+fn note(written: Result<()>) {
+    if let Err(e) = written {
+        log::error!(target: "deploy", "what rigs are owed could not be written down: {e}");
     }
 }
 
@@ -137,9 +145,11 @@ impl Worker {
                 if owed.is_empty() {
                     self.cache.clear();
                 }
-                if let Err(e) = self.hands.owed.save(&owed) {
-                    log::error!(target: "deploy", "what rigs are owed could not be written down: {e}");
-                }
+                note(self.hands.owed.handle_owed(&owed));
+                None
+            }
+            DepotTask::ForgetOwed { peer, t } => {
+                note(self.hands.owed.forget(&peer, t.as_deref()));
                 None
             }
         }

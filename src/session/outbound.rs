@@ -197,7 +197,7 @@ mod tests {
         }
         out.handle_send(Lane::Bulk, b"logs".to_vec()).unwrap();
         out.handle_send(Lane::Control, b"ping".to_vec()).unwrap();
-        let mut next = |out: &mut Outbound| {
+        let next = |out: &mut Outbound| {
             let mut frame = Vec::new();
             out.poll_frame(now, 1, &mut frame).unwrap().then(|| opened(&key, &mut frame))
         };

@@ -106,7 +106,7 @@ impl Depot {
                 self.incoming.remove(&t);
                 None
             }
-            DepotTask::LetGo { .. } => None,
+            DepotTask::LetGo { .. } | DepotTask::ForgetOwed { .. } => None,
             DepotTask::ForgetKey { .. } => {
                 self.incoming.clear();
                 None

@@ -147,6 +147,14 @@ fn a_controller_killed_in_the_middle_goes_on_when_it_is_back() {
     eventually("data to arrive", 20, || arriving(&pair.rig));
     eventually("what is owed to be written down", 20, || pair.controller.path("deploys.json").exists());
     command.signal("KILL");
+    drop(command);
+    // Another deployment, to nobody in particular, does not forget the first.
+    let profile = pair.controller.write("main.json", PROFILE);
+    pair.controller.run(&["deploy", "rig-1", "--profile", text(&profile)]).ok();
+    let small = program(&pair.controller, "small", b"#!/bin/sh\n");
+    pair.controller.run(&["deploy", "rig-1", "--miner", text(&small), "--name", "small"]).ok();
+    let pending = pair.controller.run(&["deploy", "--pending"]).ok().out;
+    assert!(pending.contains("rig-1: left by an earlier run"), "{pending}");
     let mode = std::fs::metadata(pair.controller.path("deploys.json")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let daemon = pair.controller.serve_with(&["--listen", "none"]);
@@ -155,6 +163,7 @@ fn a_controller_killed_in_the_middle_goes_on_when_it_is_back() {
     let there = std::fs::read(pair.rig.path("slots/xmrig/1/xmrig")).unwrap();
     assert!(there == std::fs::read(&miner).unwrap());
     drop(daemon);
+    assert_eq!(pair.controller.rows(&["deploy", "--pending"]).len(), 0);
 }
 
 #[test]

@@ -78,6 +78,7 @@ impl Mesh {
     /// A handle wants a rig's deployments forgotten; how many there were.
     pub(super) fn cancel_feeds(&mut self, now: Now, peer: &str) -> usize {
         let ids = self.feeds.by_peer(peer);
+        self.outputs.push_back(Output::Depot(DepotTask::ForgetOwed { peer: peer.to_owned(), t: None }));
         for id in &ids {
             self.cancel_feed(now, *id, "cancelled", Error::Failed("the deployment was cancelled".to_owned()));
         }

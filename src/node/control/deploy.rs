@@ -126,6 +126,10 @@ impl Executor<'_> {
     pub(super) fn deploys(&self, each: Each<'_>) -> Result<Summary> {
         let infos = self.controller.deploys()?;
         let mut tally = Tally::new(each);
+        for (peer, object) in self.controller.owed()? {
+            let more = json!({ "object": object, "state": "left by an earlier run: `rigmesh serve` goes on with it" });
+            tally.add(&self.about(&peer), Ok(more));
+        }
         for info in &infos {
             let FeedInfo { object, state, done, total, .. } = info;
             let more = json!({ "object": object, "state": state, "done": done, "total": total });
@@ -137,9 +141,11 @@ impl Executor<'_> {
     pub(super) fn deploy_cancel(&self, rigs: &Rigs, each: Each<'_>) -> Result<Summary> {
         let asked = self.asked(rigs)?;
         let mut tally = Tally::new(each);
+        let owed = self.controller.owed()?;
         for peer in &asked.peers {
+            let left = owed.iter().filter(|(rig, _)| rig == peer).count();
             let cancelled = self.controller.cancel_deploys(peer);
-            tally.add(&self.about(peer), cancelled.map(|count| json!({ "cancelled": count })));
+            tally.add(&self.about(peer), cancelled.map(|count| json!({ "cancelled": count + left })));
         }
         Ok(tally.summary())
     }

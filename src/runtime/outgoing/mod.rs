@@ -6,5 +6,5 @@ mod owed;
 mod source;
 
 pub(crate) use cache::ChunkCache;
-pub(crate) use owed::{OwedEntry, OwedFile};
+pub(crate) use owed::{OwedBook, OwedEntry, OwedFile};
 pub(crate) use source::{Recipe, RecipeFile, object};
