@@ -249,8 +249,8 @@ pub(crate) enum DepotTask {
     Forget { t: String },
     /// A transfer has stopped for now: its data stays for the next offer.
     LetGo { t: String },
-    /// A key lost its permission: its data goes.
-    ForgetKey { key: PublicKey },
+    /// Who may deploy has changed: data of keys that may no longer goes.
+    CheckKeys,
     /// Read a chunk for a rig and make its payload.
     Read { feed: FeedId, h: u32, object: Arc<FeedObject>, index: u32 },
     /// Write down what rigs are owed.

@@ -1,6 +1,7 @@
 //! What peers ask of us: the one place where permission is looked at, the way to a job and back, and
 //! the messages that wait until they can no longer be repeated.
 
+use super::deploy::NO_PERMISSION;
 use super::io::{JobId, JobResult, LinkId, Output, Permit};
 use super::worker::{self, Asked, Me};
 use super::{MARKS_EVERY, Mesh};
@@ -38,9 +39,15 @@ impl Mesh {
         if let Some(Err(why)) = grant.map(|grant| grants.require(grant)) {
             let why = why.to_string();
             log::warn!(target: "worker", peer = message.from.as_str(), kind = message.kind.as_str(); "request refused: {why}");
+            if message.kind == MessageType::DeployOffer {
+                return self.refuse_offer(now, id, &message, NO_PERMISSION);
+            }
             return self.refuse(now, id, &message, ErrorCode::UNAUTHORIZED, &why);
         }
-        if message.kind == MessageType::DeployOffer && self.config.works && self.config.takes_deploys {
+        if message.kind == MessageType::DeployOffer && self.config.works {
+            if !self.config.takes_deploys {
+                return self.refuse_offer(now, id, &message, worker::DEPLOYS_OFF);
+            }
             return self.handle_offer(now, id, Permit { key, grant }, message);
         }
         let work = match worker::read(&message, self.config.takes_deploys) {

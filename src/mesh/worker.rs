@@ -21,7 +21,7 @@ const CHANGE_MAX: Duration = Duration::from_secs(28);
 /// Requests under way, all peers together.
 const JOBS_MAX: usize = 256;
 /// What a rig says that takes no deployments.
-const DEPLOYS_OFF: &str = "deploys are off";
+pub(crate) const DEPLOYS_OFF: &str = "deploys are off";
 /// Room left in a frame for the envelope, the container and the seal.
 const ENVELOPE_BYTES: usize = 4096;
 

@@ -251,6 +251,7 @@ impl NodeBuilder {
         let jobs = Jobs::start_threads(hands, threads.clone())?;
         let depot_hands = DepotHands {
             registry: registry.inner().clone(),
+            trust_all: self.trust_all,
             save_marks,
             inbox,
             owed: OwedBook::new(OwedFile::new(paths.deploys())),

@@ -12,7 +12,7 @@ use crate::base::{Error, Result};
 use crate::bundle::{ObjectId, ObjectManifest};
 use crate::mesh::{DepotEvent, DepotTask, FeedObject, Input, Offered, Permit, Stored};
 use crate::message::{Chunk, DeployOffer, RawPayload};
-use crate::peers::PeerRegistry;
+use crate::peers::{Grants, PeerRegistry};
 use base64::Engine as _;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::RwLock;
@@ -24,6 +24,8 @@ const QUEUE: usize = 1024;
 /// What the thread works with.
 pub(crate) struct DepotHands {
     pub(crate) registry: Arc<RwLock<PeerRegistry>>,
+    /// Every admitted key may deploy, whatever the permissions say.
+    pub(crate) trust_all: bool,
     pub(crate) save_marks: SaveMarks,
     pub(crate) inbox: InboxSender,
     pub(crate) owed: OwedBook,
@@ -67,7 +69,7 @@ impl DepotThread {
             DepotTask::Forget { .. }
             | DepotTask::ForgetOwed { .. }
             | DepotTask::LetGo { .. }
-            | DepotTask::ForgetKey { .. }
+            | DepotTask::CheckKeys
             | DepotTask::SaveOwed(_) => {
                 log::warn!(target: "deploy", "the disk is behind: a deployment's notes were not kept");
                 None
@@ -132,10 +134,8 @@ impl Worker {
                 }
                 None
             }
-            DepotTask::ForgetKey { key } => {
-                if let Some(depot) = &mut self.depot {
-                    depot.forget_key(&key);
-                }
+            DepotTask::CheckKeys => {
+                self.forget_those_who_may_not();
                 None
             }
             DepotTask::Read { feed, h, object, index } => {
@@ -165,6 +165,17 @@ impl Worker {
         Ok(RawPayload::from_compact(text))
     }
 
+    /// What keys sent that may not deploy (any more) goes at once.
+    fn forget_those_who_may_not(&mut self) {
+        let (Some(depot), false) = (&mut self.depot, self.hands.trust_all) else { return };
+        for key in depot.keys() {
+            let may = self.hands.registry.read().grants(&key, super::clock::wall()).contains(Grants::DEPLOY);
+            if !may {
+                depot.forget_key(&key);
+            }
+        }
+    }
+
     fn may(&self, permit: &Permit) -> Result<()> {
         match permit.grant {
             Some(grant) => self.hands.registry.read().grants(&permit.key, super::clock::wall()).require(grant),
@@ -188,10 +199,12 @@ impl Worker {
             return Ok(Offered::Refused(format!("bad profile: {e}")));
         }
         let now = super::clock::wall();
-        let depot = match &mut self.depot {
-            Some(depot) => depot,
-            None => self.depot.insert(installer.open_depot(now)?),
-        };
+        if self.depot.is_none() {
+            self.depot = Some(installer.open_depot(now)?);
+            self.forget_those_who_may_not();
+        }
+        let gone = || Error::Failed("the folder of incoming data is not open".to_owned());
+        let depot = self.depot.as_mut().ok_or_else(gone)?;
         depot.expire(now);
         Ok(match depot.offer(&id, &offer.manifest, &permit.key, size_max, now)? {
             Offer::Installed { slot } => {

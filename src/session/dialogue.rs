@@ -225,6 +225,11 @@ impl Dialogue {
         self.dropped
     }
 
+    /// A message that was judged well turned out to be of no use.
+    pub fn count_dropped(&mut self) {
+        self.dropped += 1;
+    }
+
     /// By how many milliseconds the peer's clock was ahead of ours (negative: behind) at its last pong.
     pub fn clock_skew_ms(&self) -> Option<i64> {
         self.clock_skew_ms

@@ -107,8 +107,11 @@ impl Depot {
                 None
             }
             DepotTask::LetGo { .. } | DepotTask::ForgetOwed { .. } => None,
-            DepotTask::ForgetKey { .. } => {
-                self.incoming.clear();
+            DepotTask::CheckKeys => {
+                // These worlds have one controller a rig: either it may deploy or nobody may.
+                if permitted.is_err() {
+                    self.incoming.clear();
+                }
                 None
             }
             DepotTask::Read { feed, h, object, index } => {

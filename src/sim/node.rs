@@ -10,7 +10,7 @@ use crate::mesh::{
 };
 use crate::message::{Announcement, Message};
 use crate::miners::{LogSlice, MinerState, MinerStats};
-use crate::peers::{Admission, PeerAuthMode, PeerRegistry};
+use crate::peers::{Admission, Grants, Peer, PeerAuthMode, PeerRegistry};
 use crate::session::{
     Challenges, DialogueConfig, Established, Inbound, InboundLimits, Initiator, Opened, Outbound, OutboundLimits,
     Responded, respond,
@@ -215,10 +215,17 @@ impl SimNode {
             DepotTask::Offer { permit, .. } | DepotTask::Install { permit, .. } => Some(permit),
             _ => None,
         };
-        let permitted = permit.map_or(Ok(()), |p| match p.grant {
-            Some(grant) => self.registry.read().grants(&p.key, now.wall).require(grant),
+        let registry = self.registry.read();
+        let mut permitted = permit.map_or(Ok(()), |p| match p.grant {
+            Some(grant) => registry.grants(&p.key, now.wall).require(grant),
             None => Ok(()),
         });
+        if matches!(task, DepotTask::CheckKeys) {
+            let keys: Vec<_> = registry.list_peers().filter_map(Peer::key).collect();
+            let may = keys.iter().any(|key| registry.grants(key, now.wall).contains(Grants::DEPLOY));
+            permitted = may.then_some(()).ok_or(Error::Rejected(Refusal::NotAllowed));
+        }
+        drop(registry);
         let mut saved = None;
         let mut save = |marks: MarksSnapshot| {
             saved = Some(marks);

@@ -226,6 +226,7 @@ fn what_makes_no_sense_is_said_in_one_line_and_nothing_is_sent() {
     // A key without the grant is refused, and hears which.
     pair.rig.run(&["peers", "allow", &pair.controller.key(), "--grant", "operate"]).ok();
     let refused = run(&["deploy", "rig-1", "--miner", text(&miner)]);
-    assert!(refused.code == 5 && refused.out.contains("deploy"), "{refused:?}");
+    assert!(refused.code == 5 && refused.out.contains("no permission"), "{refused:?}");
+    assert!(refused.out.contains("--grant controller"), "the next step: {refused:?}");
     assert!(!pair.rig.path("slots/xmrig").exists());
 }

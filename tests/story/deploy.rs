@@ -133,6 +133,31 @@ fn a_revoked_key_is_cut_off_in_mid_transfer_and_its_data_goes() {
 }
 
 #[test]
+fn what_a_revoked_key_sent_before_goes_at_once() {
+    let mut world = fleet(74, &["rig"]);
+    let object = world.object(6_000_000);
+    let chunks = 6_000_000usize.div_ceil(65_536);
+    let call = world.begin_deploy("ctl", "rig", &object, false);
+    world.elapse(Duration::from_millis(150));
+    world.cancel_deploys("ctl", "rig");
+    assert!(world.deployed(call).is_err());
+    // What was cancelled is gone; what was only interrupted stays, until the key is revoked.
+    let call = world.begin_deploy("ctl", "rig", &object, false);
+    world.elapse(Duration::from_millis(150));
+    world.sever("ctl", "rig");
+    world.cut("ctl", "rig");
+    world.elapse(seconds(1));
+    let there = world.rig("rig").depot.written;
+    assert!(there > 0 && !world.is_over(call));
+    world.revoke("rig", "ctl");
+    world.allow("rig", "ctl", Grants::CONTROLLER);
+    world.mend("ctl", "rig");
+    world.deployed(call).unwrap().unwrap();
+    assert_eq!(installed(&mut world, "rig"), [object.bytes()]);
+    assert_eq!(world.rig("rig").depot.written, there + chunks, "every chunk came once more");
+}
+
+#[test]
 fn a_damaged_chunk_is_asked_for_once_more_and_a_second_damage_ends_it() {
     let mut world = fleet(67, &["rig"]);
     let object = world.object(1_000_000);

@@ -31,6 +31,8 @@ use std::time::Duration;
 pub(crate) const CHUNK1: &str = "chunk1";
 /// The capability of a worker whose miners have versions: `get_versions` and `rollback`.
 pub(crate) const SLOTS1: &str = "slots1";
+/// What a rig says to a key that may not deploy.
+pub(crate) const NO_PERMISSION: &str = "no permission";
 /// Transfers that a rig takes at once.
 const PULLS_MAX: usize = 2;
 /// Deployments a controller may owe, all rigs together.
@@ -254,7 +256,7 @@ impl Mesh {
                 }
                 OfferState::Busy => self.feeds.postpone(now.mono, id),
                 OfferState::Refused | OfferState::Unknown => {
-                    self.finish_feed(now, id, Err(refused(ErrorCode::OPERATION_FAILED, state.reason)));
+                    self.finish_feed(now, id, Err(refused_because(state.reason)));
                 }
             },
             Ok(Payload::Error(e)) => self.finish_feed(now, id, Err(refused(e.code, e.message))),
@@ -367,8 +369,7 @@ impl Mesh {
     fn handle_deploy_cancel(&mut self, now: Now, link: LinkId, cancel: &DeployCancel) {
         let reason = crate::base::quote_value(&cancel.reason).into_owned();
         if let Some(id) = self.feeds.by_number(link, cancel.h) {
-            let why = Error::Remote { code: ErrorCode::OPERATION_FAILED, message: reason };
-            return self.finish_feed(now, id, Err(why));
+            return self.finish_feed(now, id, Err(refused_because(reason)));
         }
         // A rig that installs already goes on: half an installation helps nobody.
         if let Some(id) = self.pulls.by_number(link, cancel.h)
@@ -416,6 +417,14 @@ impl Mesh {
         let size_max = OBJECT_BYTES_MAX;
         let task = DepotTask::Offer { pull: id, permit, marks, offer: Box::new(offer), size_max };
         self.outputs.push_back(Output::Depot(task));
+    }
+
+    /// An offer that is not even looked at.
+    pub(super) fn refuse_offer(&mut self, now: Now, link: LinkId, message: &Message, reason: &str) {
+        match message.parse::<DeployOffer>() {
+            Ok(offer) => self.say_state(now, link, message, &offer, OfferState::Refused, 0, None, reason),
+            Err(e) => self.refuse(now, link, message, ErrorCode::OPERATION_FAILED, &e.to_string()),
+        }
     }
 
     #[allow(clippy::too_many_arguments)] // the fields of one message
@@ -514,7 +523,9 @@ impl Mesh {
             .by_number(link, h)
             .filter(|id| self.pulls.pull_mut(*id).is_some_and(|p| p.handle_chunk(now.mono, index) == Arrival::Wanted));
         let Some(id) = wanted else {
-            log::debug!(target: "deploy", link = link.0; "a chunk that nobody asked for was dropped");
+            if let Some(link) = self.links.link_mut(link) {
+                link.dialogue.count_dropped();
+            }
             return;
         };
         let Some(t) = self.pulls.pull_mut(id).map(|p| p.t.clone()) else { return };
@@ -627,6 +638,8 @@ impl Mesh {
         if self.config.trust_all {
             return;
         }
+        // Also what such keys sent earlier, and is waiting for its rest.
+        self.outputs.push_back(Output::Depot(DepotTask::CheckKeys));
         let own = self.marks.own(now.wall);
         let lost: Vec<PullId> = {
             let registry = self.registry.read();
@@ -635,11 +648,16 @@ impl Mesh {
         };
         for id in lost {
             let Some(pull) = self.pulls.remove(id) else { continue };
-            let cancel = DeployCancel { h: pull.h, reason: "no permission".to_owned() };
+            let cancel = DeployCancel { h: pull.h, reason: NO_PERMISSION.to_owned() };
             self.send_request(now, pull.link, &Payload::DeployCancel(cancel));
-            self.outputs.push_back(Output::Depot(DepotTask::ForgetKey { key: pull.key }));
         }
     }
+}
+
+/// A rig's own words for a refusal, with the code that belongs to them.
+fn refused_because(reason: String) -> Error {
+    let code = if reason == NO_PERMISSION { ErrorCode::UNAUTHORIZED } else { ErrorCode::OPERATION_FAILED };
+    Error::Remote { code, message: reason }
 }
 
 /// Number and index of a chunk's payload, without its bytes being decoded here: that is the depot's work.

@@ -251,6 +251,14 @@ impl Depot {
         }
     }
 
+    /// The keys that offered what lies here.
+    pub(crate) fn keys(&self) -> Vec<PublicKey> {
+        let mut keys: Vec<PublicKey> = self.known.values().map(|known| known.from).collect();
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
     /// Removes what a revoked key offered, open or not; what that was.
     pub(crate) fn forget_key(&mut self, key: &PublicKey) -> Vec<ObjectId> {
         let ids: Vec<ObjectId> = self.known.iter().filter(|(_, known)| known.from == *key).map(|(id, _)| *id).collect();
