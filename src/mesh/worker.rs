@@ -75,9 +75,7 @@ pub(crate) fn read(message: &Message, takes_deploys: bool) -> Asked {
             let since_ms = Some(logs.since).filter(|since| *since != 0);
             Asked::Work(Work::Logs { miner: logs.miner_name, lines: usize::try_from(lines).unwrap_or(0), since_ms })
         }
-        Payload::Deploy(_) | Payload::DeployOffer(_) | Payload::Rollback(_) if !takes_deploys => {
-            Asked::Refuse(DEPLOYS_OFF.to_owned())
-        }
+        Payload::Deploy(_) | Payload::DeployOffer(_) if !takes_deploys => Asked::Refuse(DEPLOYS_OFF.to_owned()),
         Payload::Deploy(deploy) => Asked::Work(Work::Deploy(Box::new(deploy))),
         Payload::GetVersions(asked) => Asked::Work(Work::Versions { name: Some(asked.name).filter(|n| !n.is_empty()) }),
         Payload::Rollback(back) => Asked::Work(Work::Rollback { name: back.name, slot: back.slot }),
@@ -88,8 +86,8 @@ pub(crate) fn read(message: &Message, takes_deploys: bool) -> Asked {
 /// The permission a request needs, named before anything else about it is looked at.
 pub(crate) fn grant_needed(message: &Message) -> Option<Grants> {
     match message.kind {
-        MessageType::StartMiner | MessageType::StopMiner => Some(Grants::OPERATE),
-        MessageType::Deploy | MessageType::DeployOffer | MessageType::Rollback => Some(Grants::DEPLOY),
+        MessageType::StartMiner | MessageType::StopMiner | MessageType::Rollback => Some(Grants::OPERATE),
+        MessageType::Deploy | MessageType::DeployOffer => Some(Grants::DEPLOY),
         MessageType::GetLogs | MessageType::GetVersions => Some(Grants::OBSERVE),
         _ => None,
     }

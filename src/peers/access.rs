@@ -41,7 +41,7 @@ impl Grants {
     pub const NONE: Grants = Grants(0);
     /// Read logs, versions, the end of the audit log.
     pub const OBSERVE: Grants = Grants(1);
-    /// Start, stop and pause miners.
+    /// Start, stop and pause miners, and go back to another installed version.
     pub const OPERATE: Grants = Grants(2);
     /// Deploy, and change profiles.
     pub const DEPLOY: Grants = Grants(4);

@@ -3,7 +3,7 @@
 
 use super::*;
 use rigmesh::base::{Error, Rng};
-use rigmesh::message::{Chunk, ChunkGet, DeployDone, DeployOffer};
+use rigmesh::message::{Chunk, ChunkGet, DeployDone, DeployOffer, DeployState, GetVersions, Rollback};
 use rigmesh::sim::Object;
 
 fn fleet(seed: u64, rigs: &[&str]) -> World {
@@ -118,6 +118,27 @@ fn without_the_permission_nothing_begins_and_losing_it_ends_what_began() {
     world.elapse(seconds(10));
     assert_eq!(world.rig("rig").depot.written, written, "nothing more is taken");
     assert_eq!(world.call("ctl", "rig", Payload::GetStats).unwrap().kind, MessageType::Stats, "the link stays");
+}
+
+#[test]
+fn each_message_of_a_deployment_needs_its_grant() {
+    let mut world = fleet(75, &["rig"]);
+    let back = Payload::Rollback(Rollback { name: "xmrig".into(), slot: None });
+    let versions = Payload::GetVersions(GetVersions::default());
+    let offer = Payload::DeployOffer(DeployOffer { t: "x".into(), ..DeployOffer::default() });
+    for (grants, may_see, may_go_back, may_deploy) in [
+        (Grants::NONE, false, false, false),
+        (Grants::OBSERVE, true, false, false),
+        (Grants::OPERATE, false, true, false),
+        (Grants::DEPLOY, false, false, true),
+        (Grants::CONTROLLER, true, true, true),
+    ] {
+        world.grant("rig", "ctl", grants);
+        assert_eq!(code(&world.call("ctl", "rig", versions.clone()).unwrap()) != 1002, may_see, "{grants:?}");
+        assert_eq!(code(&world.call("ctl", "rig", back.clone()).unwrap()) != 1002, may_go_back, "{grants:?}");
+        let state: DeployState = world.call("ctl", "rig", offer.clone()).unwrap().parse().unwrap();
+        assert_eq!(state.reason != "no permission", may_deploy, "{grants:?}");
+    }
 }
 
 #[test]
