@@ -94,6 +94,8 @@ pub(crate) enum Command {
     Status(Status),
     Start(Start),
     Stop(Stop),
+    Pause(Pause),
+    Resume(Resume),
     Logs(Logs),
     Profiles(Profiles),
     Deploy(Deploy),
@@ -123,6 +125,36 @@ pub(crate) struct Init {
     /// where others reach it, for the printed line (default: HOSTNAME:9091)
     #[argh(option)]
     pub(crate) address: Option<String>,
+}
+
+/// Pause miners: their processes end until they are resumed, also across restarts.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "pause", example = "{command_name} --all\n{command_name} rig-1 --miner xmrig-1")]
+pub(crate) struct Pause {
+    /// the rigs: names, ids, unique beginnings of ids
+    #[argh(positional)]
+    pub(crate) rigs: Vec<String>,
+    /// every rig
+    #[argh(switch)]
+    pub(crate) all: bool,
+    /// this miner only (default: all of the rig's)
+    #[argh(option)]
+    pub(crate) miner: Option<String>,
+}
+
+/// Go on with paused miners.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "resume", example = "{command_name} --all")]
+pub(crate) struct Resume {
+    /// the rigs: names, ids, unique beginnings of ids
+    #[argh(positional)]
+    pub(crate) rigs: Vec<String>,
+    /// every rig
+    #[argh(switch)]
+    pub(crate) all: bool,
+    /// this miner only (default: all of the rig's)
+    #[argh(option)]
+    pub(crate) miner: Option<String>,
 }
 
 /// Bring a miner, a profile or both to rigs; what was interrupted goes on.

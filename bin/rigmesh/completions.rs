@@ -24,6 +24,8 @@ const COMMANDS: &[Entry] = &[
     ("status", "show the fleet", &["--all", "--watch", "--every", "--timeout"]),
     ("start", "start a miner", &["--all", "--profile", "--type", "--config"]),
     ("stop", "stop a miner", &["--all", "--miner", "--all-miners"]),
+    ("pause", "pause miners", &["--all", "--miner"]),
+    ("resume", "go on with paused miners", &["--all", "--miner"]),
     ("logs", "show what miners wrote", &["--all", "--miner", "--lines", "--since"]),
     ("profiles list", "show profiles", &[]),
     ("profiles put", "add or replace a profile", &[]),

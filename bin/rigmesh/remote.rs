@@ -340,6 +340,23 @@ pub(crate) fn stop(globals: &Globals, out: &Out, args: Stop) -> Result<(), Exit>
         .show(out, |row| format!("{}: stopped {}", table::safe(label(row)), table::safe(table::text(row, "miner"))))
 }
 
+pub(crate) fn pause(
+    globals: &Globals,
+    out: &Out,
+    named: Vec<String>,
+    all: bool,
+    miner: Option<String>,
+    resume: bool,
+) -> Result<(), Exit> {
+    let request = Request::Pause { rigs: rigs(named, all)?, miner, resume };
+    let done = if resume { "resumed" } else { "paused" };
+    ask(globals, out, &request)?.show(out, |row| {
+        let miners = table::text(row, "miners");
+        let miners = if miners.is_empty() { "nothing: no miner was started there" } else { miners };
+        format!("{}: {done} {}", table::safe(label(row)), table::safe(miners))
+    })
+}
+
 pub(crate) fn logs(globals: &Globals, out: &Out, args: Logs) -> Result<(), Exit> {
     if !(1..=10_000).contains(&args.lines) {
         return Err(Exit::usage("-n takes 1 to 10000"));

@@ -170,6 +170,11 @@ pub(crate) enum Work {
         lines: usize,
         since_ms: Option<i64>,
     },
+    /// Pause or resume one miner, or all.
+    Pause {
+        miner: Option<String>,
+        pause: bool,
+    },
     /// A bundle in one message, as Go nodes send it.
     Deploy(Box<Deploy>),
     Versions {

@@ -18,7 +18,7 @@ mod requests;
 mod rpc;
 mod worker;
 
-pub(crate) use deploy::{CHUNK_BYTES, CHUNK1, SLOTS1};
+pub(crate) use deploy::{CHUNK_BYTES, CHUNK1, PAUSE1, SLOTS1};
 pub(crate) use io::{
     Answer, CallId, ChunkSource, Command, ConnectTo, DepotEvent, DepotTask, DialId, FeedObject, Input, JobId,
     JobResult, LinkId, MarksSnapshot, Offered, Output, Owed, Permit, PullId, Stored, Target, Work,

@@ -5,7 +5,8 @@ use super::io::{JobId, JobResult, LinkId, Work};
 use crate::base::{Error, Now, Refusal, Result, Time, Timestamp};
 use crate::formats::gojson;
 use crate::message::{
-    DeployAck, ErrorCode, ErrorPayload, Logs, Message, MessageType, MinerAck, MinerStatsItem, Payload, Stats, Versions,
+    DeployAck, ErrorCode, ErrorPayload, Logs, Message, MessageType, MinerAck, MinerStatsItem, Payload, Stats,
+    StopMiner, Versions,
 };
 use crate::miners::MinerStats;
 use crate::peers::Grants;
@@ -78,15 +79,26 @@ pub(crate) fn read(message: &Message, takes_deploys: bool) -> Asked {
         Payload::Deploy(_) | Payload::DeployOffer(_) if !takes_deploys => Asked::Refuse(DEPLOYS_OFF.to_owned()),
         Payload::Deploy(deploy) => Asked::Work(Work::Deploy(Box::new(deploy))),
         Payload::GetVersions(asked) => Asked::Work(Work::Versions { name: Some(asked.name).filter(|n| !n.is_empty()) }),
+        Payload::PauseMiner(which) => Asked::Work(Work::Pause { miner: named(which), pause: true }),
+        Payload::ResumeMiner(which) => Asked::Work(Work::Pause { miner: named(which), pause: false }),
         Payload::Rollback(back) => Asked::Work(Work::Rollback { name: back.name, slot: back.slot }),
         _ => Asked::Ignore,
     }
 }
 
+/// One miner, or all when none is named.
+fn named(which: StopMiner) -> Option<String> {
+    Some(which.miner_name).filter(|name| !name.is_empty())
+}
+
 /// The permission a request needs, named before anything else about it is looked at.
 pub(crate) fn grant_needed(message: &Message) -> Option<Grants> {
     match message.kind {
-        MessageType::StartMiner | MessageType::StopMiner | MessageType::Rollback => Some(Grants::OPERATE),
+        MessageType::StartMiner
+        | MessageType::StopMiner
+        | MessageType::PauseMiner
+        | MessageType::ResumeMiner
+        | MessageType::Rollback => Some(Grants::OPERATE),
         MessageType::Deploy | MessageType::DeployOffer => Some(Grants::DEPLOY),
         MessageType::GetLogs | MessageType::GetVersions => Some(Grants::OBSERVE),
         _ => None,
@@ -137,7 +149,7 @@ pub(crate) struct Me<'a> {
 
 /// The reply to a request whose work ended so.
 pub(crate) fn reply_payload(me: &Me<'_>, now: Now, request: &Message, result: Result<JobResult>) -> Payload {
-    let acks = matches!(request.kind, MessageType::StartMiner | MessageType::StopMiner | MessageType::Rollback);
+    let acks = grant_needed(request) == Some(Grants::OPERATE);
     match result {
         Ok(JobResult::Stats(miners)) => Payload::Stats(stats(me, now, &miners)),
         Ok(JobResult::Started { name } | JobResult::Stopped { name }) => {

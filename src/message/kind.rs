@@ -66,6 +66,10 @@ pub enum MessageType {
     Versions,
     /// Command to go back to another installed version, between RigMesh nodes.
     Rollback,
+    /// Command to pause a miner or all of them, between RigMesh nodes.
+    PauseMiner,
+    /// Command to go on with them.
+    ResumeMiner,
     /// Any other text.
     Other(Box<str>),
 }
@@ -117,6 +121,8 @@ impl MessageType {
             MessageType::GetVersions => "get_versions",
             MessageType::Versions => "versions",
             MessageType::Rollback => "rollback",
+            MessageType::PauseMiner => "pause_miner",
+            MessageType::ResumeMiner => "resume_miner",
             MessageType::Other(text) => text,
         }
     }
@@ -149,6 +155,8 @@ impl From<&str> for MessageType {
             "get_versions" => MessageType::GetVersions,
             "versions" => MessageType::Versions,
             "rollback" => MessageType::Rollback,
+            "pause_miner" => MessageType::PauseMiner,
+            "resume_miner" => MessageType::ResumeMiner,
             other => MessageType::Other(other.into()),
         }
     }

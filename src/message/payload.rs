@@ -64,6 +64,10 @@ pub enum Payload {
     Versions(Versions),
     /// Go back to another installed version.
     Rollback(Rollback),
+    /// Pause a miner, or all when it names none.
+    PauseMiner(StopMiner),
+    /// Go on with a miner, or with all.
+    ResumeMiner(StopMiner),
     /// A type that we do not know.
     Other {
         /// Its type.
@@ -101,6 +105,8 @@ impl Payload {
             Payload::GetVersions(_) => MessageType::GetVersions,
             Payload::Versions(_) => MessageType::Versions,
             Payload::Rollback(_) => MessageType::Rollback,
+            Payload::ResumeMiner(_) => MessageType::ResumeMiner,
+            Payload::PauseMiner(_) => MessageType::PauseMiner,
             Payload::Other { kind, .. } => kind.clone(),
         }
     }
@@ -132,6 +138,8 @@ impl Payload {
             Payload::GetVersions(p) => RawPayload::from_value(p),
             Payload::Versions(p) => RawPayload::from_value(p),
             Payload::Rollback(p) => RawPayload::from_value(p),
+            Payload::ResumeMiner(p) => RawPayload::from_value(p),
+            Payload::PauseMiner(p) => RawPayload::from_value(p),
             Payload::Other { raw, .. } => Ok(raw.clone()),
         };
         // Writing fails only for maps with keys that are not texts; none of these types has any.
@@ -168,6 +176,8 @@ impl Payload {
             MessageType::GetVersions => Payload::GetVersions(raw.parse()?),
             MessageType::Versions => Payload::Versions(raw.parse()?),
             MessageType::Rollback => Payload::Rollback(raw.parse()?),
+            MessageType::ResumeMiner => Payload::ResumeMiner(raw.parse()?),
+            MessageType::PauseMiner => Payload::PauseMiner(raw.parse()?),
             MessageType::Other(_) => Payload::Other { kind: kind.clone(), raw: raw.clone() },
         })
     }

@@ -74,6 +74,17 @@ pub trait MinerManager: Send + Sync {
     /// Stops a miner and returns when it is gone (the real manager: at most 15 s).
     fn stop_miner(&self, name: &str) -> Result<()>;
 
+    /// Ends a miner's work until [`MinerManager::resume_miner`], also across restarts; on `Ok` that is on disk. One that is
+    /// paused already stays so.
+    fn pause_miner(&self, name: &str) -> Result<()> {
+        Err(Error::Failed(format!("{name} cannot be paused on this rig")))
+    }
+
+    /// Starts a paused miner again. One that runs goes on.
+    fn resume_miner(&self, name: &str) -> Result<()> {
+        Err(Error::Failed(format!("{name} cannot be resumed on this rig")))
+    }
+
     /// All miners that were started and not stopped, by name. A crashed one is among them.
     fn list_miners(&self) -> Vec<Arc<dyn MinerInstance>>;
 

@@ -3,7 +3,7 @@
 use super::{Config, Node, Shared};
 use crate::base::{Error, Result};
 use crate::identity::{Identity, Role};
-use crate::mesh::{CHUNK1, Mesh, MeshConfig, SLOTS1};
+use crate::mesh::{CHUNK1, Mesh, MeshConfig, PAUSE1, SLOTS1};
 use crate::message::{Announcement, Message};
 use crate::miners::{MinerManager, ProfileManager};
 use crate::peers::PeerAuthMode;
@@ -358,7 +358,7 @@ fn net_settings(config: &Config) -> Result<NetSettings> {
 
 fn dialogue_config(config: &Config, identity: &Identity, works: bool) -> DialogueConfig {
     let chunks = (works && config.deploys).then(|| CHUNK1.to_owned());
-    let slots = works.then(|| SLOTS1.to_owned());
+    let slots = works.then(|| [SLOTS1.to_owned(), PAUSE1.to_owned()]);
     DialogueConfig {
         ping_interval: Duration::from_secs(config.ping_interval_s),
         pong_timeout: Duration::from_secs(config.pong_timeout_s),
@@ -367,7 +367,7 @@ fn dialogue_config(config: &Config, identity: &Identity, works: bool) -> Dialogu
         announced_limit: (config.burst, config.rate_per_s),
         announcement: Announcement {
             v: 1,
-            caps: chunks.into_iter().chain(slots).collect(),
+            caps: chunks.into_iter().chain(slots.into_iter().flatten()).collect(),
             rate: config.rate_per_s.into(),
             burst: config.burst.into(),
             max: config.message_bytes_max as u64,

@@ -4,10 +4,10 @@ use super::controller::{Controller, Sweep};
 use super::{Node, Transport, unexpected};
 use crate::base::{Error, Result};
 use crate::bundle;
-use crate::mesh::{Answer, CallId, Command, ConnectTo, FeedInfo, FeedObject, SLOTS1};
+use crate::mesh::{Answer, CallId, Command, ConnectTo, FeedInfo, FeedObject, PAUSE1, SLOTS1};
 use crate::message::{
-    Deploy, DeployAck, GetVersions, Message, MessageType, MinerAck, Payload, RawPayload, Rollback, VersionItem,
-    Versions, parse_response,
+    Deploy, DeployAck, GetVersions, Message, MessageType, MinerAck, Payload, RawPayload, Rollback, StopMiner,
+    VersionItem, Versions, parse_response,
 };
 use crate::miners::Profile;
 use crate::runtime::clock::system_rng;
@@ -350,7 +350,7 @@ impl Controller {
     /// The same of many rigs at once.
     pub fn sweep_versions(&self, rigs: &[String], name: Option<&str>) -> Sweep<Vec<VersionItem>> {
         let asked = GetVersions { name: name.unwrap_or_default().to_owned() };
-        let known = self.capable(rigs);
+        let known = self.capable(rigs, SLOTS1);
         let payload = |rig: &str| known.check(rig).map(|()| Payload::GetVersions(asked.clone()));
         let answers = self.fan_out_each(rigs, QUERY, &payload);
         let read = |(message, _): (Message, Duration)| {
@@ -362,9 +362,13 @@ impl Controller {
     /// Goes back on many rigs at once.
     pub fn sweep_rollback(&self, rigs: &[String], name: &str, slot: Option<u32>) -> Sweep<String> {
         let back = Rollback { name: name.to_owned(), slot };
-        let known = self.capable(rigs);
+        let known = self.capable(rigs, SLOTS1);
         let payload = |rig: &str| known.check(rig).map(|()| Payload::Rollback(back.clone()));
-        let answers = self.fan_out_each(rigs, CHANGE, &payload);
+        self.fan_out_acks(rigs, &payload)
+    }
+
+    fn fan_out_acks(&self, rigs: &[String], payload: &dyn Fn(&str) -> Result<Payload>) -> Sweep<String> {
+        let answers = self.fan_out_each(rigs, CHANGE, payload);
         let read = |(message, _): (Message, Duration)| {
             let ack: MinerAck = parse_response(Some(&message), &MessageType::MinerAck)?;
             if ack.success { Ok(ack.miner_name) } else { Err(Error::Failed(ack.error)) }
@@ -376,14 +380,31 @@ impl Controller {
         self.shared.connect(ConnectTo::Peer(rig.to_owned()))
     }
 
-    /// Who may be asked for versions: a Go node would not answer. One ping each first, because a peer announces
+    /// Pauses a miner on many rigs at once, or all their miners: their processes end, and they are started again by
+    /// [`Controller::sweep_resume`] and by nothing else. Names those that were.
+    pub fn sweep_pause(&self, rigs: &[String], miner: Option<&str>) -> Sweep<String> {
+        self.sweep_pausing(rigs, miner, Payload::PauseMiner)
+    }
+
+    /// Goes on with paused miners.
+    pub fn sweep_resume(&self, rigs: &[String], miner: Option<&str>) -> Sweep<String> {
+        self.sweep_pausing(rigs, miner, Payload::ResumeMiner)
+    }
+
+    fn sweep_pausing(&self, rigs: &[String], miner: Option<&str>, make: fn(StopMiner) -> Payload) -> Sweep<String> {
+        let known = self.capable(rigs, PAUSE1);
+        let which = StopMiner { miner_name: miner.unwrap_or_default().to_owned() };
+        self.fan_out_acks(rigs, &|rig| known.check(rig).map(|()| make(which.clone())))
+    }
+
+    /// Who may be asked for what Go nodes do not know: they would not answer. One ping each first, because a peer announces
     /// itself in the pong that proves it.
-    fn capable(&self, rigs: &[String]) -> Capable {
+    fn capable(&self, rigs: &[String], cap: &'static str) -> Capable {
         let pings = self.sweep_ping(rigs, QUERY).into_iter().filter_map(|(rig, pong)| Some((rig, pong.err()?)));
         let transport = Transport { shared: self.shared.clone() };
         let links = transport.connections().unwrap_or_default();
-        let able = links.into_iter().filter(|l| l.active && l.caps.iter().any(|c| c == SLOTS1));
-        Capable { failed: pings.collect(), able: able.map(|l| l.peer.to_string()).collect() }
+        let able = links.into_iter().filter(|l| l.active && l.caps.iter().any(|c| c == cap));
+        Capable { failed: pings.collect(), able: able.map(|l| l.peer.to_string()).collect(), cap }
     }
 
     /// To a peer without chunked deployments: one message, or an error before anything is sent.
@@ -413,6 +434,7 @@ impl Controller {
 struct Capable {
     failed: BTreeMap<String, Error>,
     able: BTreeSet<String>,
+    cap: &'static str,
 }
 
 impl Capable {
@@ -420,7 +442,10 @@ impl Capable {
         match (self.failed.get(rig), self.able.contains(rig)) {
             (Some(why), _) => Err(why.clone()),
             (None, true) => Ok(()),
-            (None, false) => Err(Error::Config(format!("{rig} is no RigMesh worker: it has no versions"))),
+            (None, false) => {
+                let lacks = if self.cap == PAUSE1 { "cannot pause" } else { "has no versions" };
+                Err(Error::Config(format!("{rig} is no RigMesh worker of this kind: it {lacks}")))
+            }
         }
     }
 }

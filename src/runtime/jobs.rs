@@ -138,6 +138,9 @@ impl Hands {
                 Ok(JobResult::Stopped { name: miner })
             }
             Work::Deploy(deploy) => Ok(JobResult::Deployed { name: self.installer()?.deploy(&permit.key, *deploy)? }),
+            Work::Pause { miner, pause } => {
+                Ok(JobResult::Started { name: pause_or_resume(miners.as_ref(), miner, pause)? })
+            }
             Work::Versions { name } => Ok(JobResult::Versions(self.installer()?.versions(name.as_deref()))),
             Work::Rollback { name, slot } => Ok(JobResult::Started { name: self.installer()?.roll_back(&name, slot)? }),
             Work::Logs { miner, lines, since_ms } => {
@@ -153,4 +156,20 @@ impl Hands {
     fn profile(&self, id: &str) -> Result<crate::miners::Profile> {
         self.profiles.as_ref().ok_or_else(|| Error::Failed("profile manager not configured".to_owned()))?.profile(id)
     }
+}
+
+/// Pauses or resumes one miner or all of them, side by side, since each may take its time; the names of those that were.
+/// When some failed, the first reason.
+pub(crate) fn pause_or_resume(miners: &dyn MinerManager, miner: Option<String>, pause: bool) -> Result<String> {
+    let names = miner.map_or_else(|| miners.list_miners().iter().map(|m| m.name()).collect(), |name| vec![name]);
+    let act = |name: &str| if pause { miners.pause_miner(name) } else { miners.resume_miner(name) };
+    let results: Vec<Result<()>> = std::thread::scope(|scope| {
+        let running: Vec<_> = names.iter().map(|name| scope.spawn(|| act(name))).collect();
+        let ended = |thread: std::thread::ScopedJoinHandle<'_, Result<()>>| {
+            thread.join().unwrap_or_else(|_| Err(Error::Failed("the miner manager panicked".to_owned())))
+        };
+        running.into_iter().map(ended).collect()
+    });
+    results.into_iter().collect::<Result<()>>()?;
+    Ok(names.join(", "))
 }

@@ -547,6 +547,8 @@ fn class(kind: &MessageType) -> Class {
         | MessageType::Deploy
         | MessageType::DeployOffer
         | MessageType::Rollback
+        | MessageType::PauseMiner
+        | MessageType::ResumeMiner
         | MessageType::Other(_) => Class::Command,
         MessageType::Handshake | MessageType::HandshakeAck | MessageType::Disconnect => Class::Silent,
     }

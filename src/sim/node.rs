@@ -195,6 +195,7 @@ impl SimNode {
                 Ok(JobResult::Started { name: format!("{miner_type}-{}", self.rig.started.len()) })
             }
             Work::Deploy(deploy) => Ok(JobResult::Deployed { name: deploy.name }),
+            Work::Pause { miner, .. } => Ok(JobResult::Started { name: miner.unwrap_or_default() }),
             Work::Versions { .. } => Ok(JobResult::Versions(Vec::new())),
             Work::Rollback { name, .. } => Err(Error::NotFound(format!("no versions of {name}"))),
             Work::Stop { miner } => {

@@ -160,3 +160,46 @@ fn an_interrupted_demo_cleans_up() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(std::fs::read_dir(folder.data()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_paused_rig_stays_paused_until_it_is_resumed_whatever_happens_to_it() {
+    let pair = Pair::with_config(&quick(None));
+    pair.controller.run(&["start", "rig-1"]).ok();
+    pair.controller.run(&["start", "rig-1"]).ok();
+    let (one, two) = (pair.rig.await_miner("sha256d-1", None), pair.rig.await_miner("sha256d-2", None));
+    let only = pair.controller.run(&["pause", "rig-1", "--miner", "sha256d-2"]).ok();
+    assert_eq!(only.out, "rig-1: paused sha256d-2\n");
+    assert!(is_alive(one) && !is_alive(two));
+    let all = pair.controller.run(&["pause", "--all"]).ok();
+    assert_eq!(all.out, "rig-1: paused sha256d-1, sha256d-2\n");
+    assert!(!is_alive(one));
+    let states = |pair: &Pair| pair.miners().iter().map(|m| m["state"].clone()).collect::<Vec<_>>();
+    assert_eq!(states(&pair), ["paused", "paused"]);
+    assert!(pair.controller.run(&["status"]).ok().out.contains("paused by command"));
+    assert!(
+        !pair.controller.rows(&["logs", "rig-1", "--miner", "sha256d-1"])[0]["lines"].as_array().unwrap().is_empty()
+    );
+
+    // Neither a power cut nor a stop in good order changes it.
+    let pair = pair.restarted(|daemon| daemon.kill());
+    assert_eq!(states(&pair), ["paused", "paused"]);
+    let pair = pair.restarted(|daemon| assert_eq!(daemon.stop(), 0));
+    assert_eq!(states(&pair), ["paused", "paused"]);
+    assert_eq!(pair.rig.miner_pid("sha256d-1"), None);
+    // A new miner takes another name, and a paused one can be stopped.
+    assert_eq!(pair.controller.run(&["start", "rig-1"]).ok().out, "rig-1: started sha256d-3\n");
+    pair.controller.run(&["stop", "rig-1", "--miner", "sha256d-2"]).ok();
+    pair.controller.run(&["resume", "rig-1"]).ok();
+    pair.rig.await_miner("sha256d-1", None);
+    eventually("both to hash", 30, || states(&pair).iter().all(|s| s == "hashing" || s == "earning"));
+    assert_eq!(states(&pair).len(), 2);
+    // Resuming what runs, and pausing at the rig itself.
+    pair.controller.run(&["resume", "rig-1"]).ok();
+    pair.rig.run(&["pause", "self"]).ok();
+    assert_eq!(states(&pair), ["paused", "paused"]);
+    pair.controller.run(&["pause", "rig-1", "--miner", "nobody"]).fails(1, &["nobody"]);
+    // Without the grant nothing happens.
+    pair.rig.run(&["peers", "allow", &pair.controller.key(), "--grant", "observe"]).ok();
+    pair.controller.run(&["resume", "rig-1"]).fails(5, &["operate"]);
+    assert_eq!(states(&pair), ["paused", "paused"]);
+}

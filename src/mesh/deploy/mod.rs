@@ -23,6 +23,8 @@ use crate::message::{DeployCancel, ErrorCode, Message, MessageType, Payload};
 pub(crate) const CHUNK1: &str = "chunk1";
 /// The capability of a worker whose miners have versions: `get_versions` and `rollback`.
 pub(crate) const SLOTS1: &str = "slots1";
+/// The capability of a worker whose miners can be paused: `pause_miner` and `resume_miner`.
+pub(crate) const PAUSE1: &str = "pause1";
 /// What a rig says to a key that may not deploy.
 pub(crate) const NO_PERMISSION: &str = "no permission";
 

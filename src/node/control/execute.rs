@@ -12,6 +12,7 @@ use crate::message::{Logs, MessageType, Payload, Stats, parse_response};
 use crate::miners::{self, MinerInstance, MinerManager, Profile, StartRequest};
 use crate::node::{Controller, Node, Shared, Transport, uplink};
 use crate::peers::{Admission, Grants, Peer};
+use crate::runtime::jobs::pause_or_resume;
 use crate::session::Expect;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -81,6 +82,7 @@ pub(crate) fn execute(shared: &Arc<Shared>, request: Request, each: Each<'_>) ->
             me.start(&rigs, &miner_type, profile.as_deref(), config.as_ref(), each)
         }
         Request::Stop { rigs, miner, all_miners } => me.stop(&rigs, miner.as_deref(), all_miners, each),
+        Request::Pause { rigs, miner, resume } => me.pause(&rigs, miner.as_deref(), resume, each),
         Request::Logs { rigs, miner, lines, since_ms } => me.logs(&rigs, miner.as_deref(), lines, since_ms, each),
         Request::Profiles {} => me.profiles(each),
         Request::ProfilePut { profile } => {
@@ -415,6 +417,25 @@ impl Executor<'_> {
             for (peer, stopped) in self.controller.sweep_stop(&peers, &name) {
                 tally.add(&self.about(&peer), stopped.map(|_| json!({ "miner": name })));
             }
+        }
+        Ok(tally.summary)
+    }
+
+    fn pause(&self, rigs: &Rigs, miner: Option<&str>, resume: bool, each: Each<'_>) -> Result<Summary> {
+        let asked = self.asked(rigs)?;
+        let mut tally = Tally::new(each);
+        let row = |names: String| json!({ "miners": names });
+        if asked.own {
+            let done = self.miners().and_then(|m| pause_or_resume(m.as_ref(), miner.map(str::to_owned), !resume));
+            tally.add(&self.own(), done.map(row));
+        }
+        let swept = if resume {
+            self.controller.sweep_resume(&asked.peers, miner)
+        } else {
+            self.controller.sweep_pause(&asked.peers, miner)
+        };
+        for (peer, names) in swept {
+            tally.add(&self.about(&peer), names.map(row));
         }
         Ok(tally.summary)
     }

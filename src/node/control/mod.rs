@@ -156,6 +156,17 @@ pub enum Request {
         #[serde(default)]
         all_miners: bool,
     },
+    /// Pauses a miner of each rig, or all its miners; or goes on with them.
+    Pause {
+        /// Which rigs.
+        rigs: Rigs,
+        /// The miner's name there; all when absent.
+        #[serde(default)]
+        miner: Option<String>,
+        /// Go on instead.
+        #[serde(default)]
+        resume: bool,
+    },
     /// The newest lines of a miner.
     Logs {
         /// Which.

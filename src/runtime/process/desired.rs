@@ -20,6 +20,9 @@ pub(super) struct Entry {
     /// The controller's settings, which may hold a wallet: the file is 0600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) config: Option<Value>,
+    /// Wanted, and told to pause.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) paused: bool,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -63,6 +66,16 @@ impl Desired {
         self.replace(entries)
     }
 
+    /// Notes that a miner is paused, or no longer. On an error nothing has changed.
+    pub(super) fn pause(&mut self, name: &str, paused: bool) -> Result<()> {
+        let mut entries = self.entries.clone();
+        entries.iter_mut().filter(|entry| entry.name == name).for_each(|entry| entry.paused = paused);
+        if entries == self.entries {
+            return Ok(());
+        }
+        self.replace(entries)
+    }
+
     /// Removes an entry. On an error it is still in the file.
     pub(super) fn remove(&mut self, name: &str) -> Result<()> {
         if self.entries.iter().all(|entry| entry.name != name) {
@@ -96,7 +109,13 @@ mod tests {
     use super::*;
 
     fn entry(name: &str) -> Entry {
-        Entry { name: name.into(), miner_type: "sha256d".into(), profile_id: Some(name.into()), config: None }
+        Entry {
+            name: name.into(),
+            miner_type: "sha256d".into(),
+            profile_id: Some(name.into()),
+            config: None,
+            paused: false,
+        }
     }
 
     #[test]

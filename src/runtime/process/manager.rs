@@ -2,6 +2,7 @@
 
 use super::desired::{Desired, Entry};
 use super::driver::{Driver, Order, Shared};
+use super::paused::Paused;
 use super::pidfile;
 use super::plan::{MinerSettings, Plan};
 use super::versions::{Versions, Wake};
@@ -43,14 +44,18 @@ pub struct ProcessMinerManager {
 
 struct Inner {
     instances: BTreeMap<String, Arc<Instance>>,
+    /// Told to pause; no name is in both.
+    paused: BTreeMap<String, Arc<Paused>>,
     rng: Rng,
     stopping: bool,
 }
 
 /// A miner and the way to its thread.
-struct Instance {
+pub(super) struct Instance {
     name: String,
     miner_type: String,
+    /// How it was started: how it is resumed.
+    request: StartRequest,
     shared: Arc<Shared>,
     orders: Sender<Order>,
     /// `None` before it was started and once somebody waits for its end.
@@ -89,7 +94,7 @@ impl ProcessMinerManager {
             log::warn!(target: "miner", miner = name.as_str(); "killed a process that an earlier run left behind");
         }
         let desired = Desired::load(settings.data_dir.join("desired.json"))?;
-        let inner = Inner { instances: BTreeMap::new(), rng: system_rng()?, stopping: false };
+        let inner = Inner { instances: BTreeMap::new(), paused: BTreeMap::new(), rng: system_rng()?, stopping: false };
         let (clock, inner, desired) = (Clock::start(), inner.into(), desired.into());
         let versions = slots.map(|slots| Arc::new(Versions::new(slots, settings.policy.clone())));
         Ok(ProcessMinerManager { settings: Arc::new(settings), versions, clock, inner, desired })
@@ -99,11 +104,18 @@ impl ProcessMinerManager {
     /// started stays on the list.
     pub fn restore(&self, profiles: &dyn ProfileManager) -> Vec<(String, Result<()>)> {
         let entries = self.desired.lock().entries().to_vec();
+        let request = |entry: &Entry| {
+            let profile = entry.profile_id.as_deref().map(|id| profiles.profile(id)).transpose()?;
+            Ok(StartRequest { miner_type: entry.miner_type.clone(), profile, config: entry.config.clone() })
+        };
         let start = |entry: &Entry| {
             check_profile_id(&entry.name)?;
-            let profile = entry.profile_id.as_deref().map(|id| profiles.profile(id)).transpose()?;
-            let request = StartRequest { miner_type: entry.miner_type.clone(), profile, config: entry.config.clone() };
-            let (instance, driver) = self.enter(&request, Some(&entry.name), None)?;
+            if entry.paused {
+                let paused = Paused::new(&entry.name, &entry.miner_type, request(entry), None);
+                self.inner.lock().paused.insert(entry.name.clone(), paused);
+                return Ok(());
+            }
+            let (instance, driver) = self.enter(&request(entry)?, Some(&entry.name), None)?;
             self.run(&instance, driver)
         };
         entries.iter().map(|entry| (entry.name.clone(), start(entry))).collect()
@@ -134,16 +146,19 @@ impl ProcessMinerManager {
         }
         let name = match name.or(request.profile.as_ref().map(|profile| profile.id.as_str())) {
             Some(name) => name.to_owned(),
-            None => free_name(&inner.instances, miner_type),
+            None => free_name(&inner, miner_type),
         };
         check_profile_id(&name)?;
+        if inner.paused.contains_key(&name) {
+            return Err(Error::Failed(format!("{name} is paused: resume it, or stop it first")));
+        }
         if let Some(old) = inner.instances.get(&name) {
             if old.state() != MinerState::Crashed || !old.end(Duration::ZERO) {
                 return Err(Error::Failed(format!("already running: {name}")));
             }
             inner.instances.remove(&name);
         }
-        if inner.instances.len() >= self.settings.miners_max {
+        if inner.instances.len() + inner.paused.len() >= self.settings.miners_max {
             return Err(Refusal::Limit(format!("{} miners on this rig", self.settings.miners_max)).into());
         }
         let supervisor = Supervisor::new(self.settings.policy.clone(), plan.has_api(), inner.rng.fork());
@@ -159,6 +174,7 @@ impl ProcessMinerManager {
         let instance = Arc::new(Instance {
             name: name.clone(),
             miner_type: miner_type.to_owned(),
+            request: request.clone(),
             shared,
             orders,
             thread: Mutex::new(None),
@@ -215,6 +231,7 @@ impl MinerManager for ProcessMinerManager {
             miner_type: instance.miner_type.clone(),
             profile_id: request.profile.as_ref().map(|profile| profile.id.clone()),
             config: request.config.clone(),
+            paused: false,
         };
         if let Err(e) = self.desired.lock().add(entry) {
             self.leave(&instance);
@@ -233,7 +250,43 @@ impl MinerManager for ProcessMinerManager {
         Err(if e == Error::ShuttingDown { e } else { Error::Failed(format!("{} did not start: {e}", instance.name)) })
     }
 
+    fn pause_miner(&self, name: &str) -> Result<()> {
+        if self.inner.lock().paused.contains_key(name) {
+            return Ok(());
+        }
+        let instance = self.find(name)?;
+        self.desired.lock().pause(name, true)?;
+        if !instance.end(self.settings.policy.stop_grace) {
+            self.desired.lock().pause(name, false)?;
+            return Err(Error::Failed(format!("{name} is being started or stopped already")));
+        }
+        let paused = Paused::new(name, &instance.miner_type, Ok(instance.request.clone()), Some(Arc::clone(&instance)));
+        let mut inner = self.inner.lock();
+        inner.instances.retain(|_, other| !Arc::ptr_eq(other, &instance));
+        inner.paused.insert(name.to_owned(), paused);
+        Ok(())
+    }
+
+    fn resume_miner(&self, name: &str) -> Result<()> {
+        let Some(paused) = self.inner.lock().paused.get(name).cloned() else { return self.find(name).map(drop) };
+        let request = paused.request()?;
+        self.desired.lock().pause(name, false)?;
+        self.inner.lock().paused.remove(name);
+        let started = self.enter(&request, Some(name), None).and_then(|(instance, driver)| self.run(&instance, driver));
+        if let Err(e) = started {
+            self.inner.lock().paused.insert(name.to_owned(), paused);
+            self.desired.lock().pause(name, true)?;
+            return Err(e);
+        }
+        Ok(())
+    }
+
     fn stop_miner(&self, name: &str) -> Result<()> {
+        if self.inner.lock().paused.contains_key(name) {
+            self.desired.lock().remove(name)?;
+            self.inner.lock().paused.remove(name);
+            return Ok(());
+        }
         let instance = self.find(name)?;
         let cleared = self.desired.lock().remove(name);
         if !instance.end(self.settings.policy.stop_grace) {
@@ -244,11 +297,17 @@ impl MinerManager for ProcessMinerManager {
     }
 
     fn list_miners(&self) -> Vec<Arc<dyn MinerInstance>> {
-        let instances = self.inner.lock().instances.values().cloned().collect::<Vec<_>>();
-        instances.into_iter().map(|instance| instance as Arc<dyn MinerInstance>).collect()
+        let inner = self.inner.lock();
+        let running = inner.instances.iter().map(|(name, i)| (name, i.clone() as Arc<dyn MinerInstance>));
+        let paused = inner.paused.iter().map(|(name, p)| (name, p.clone() as Arc<dyn MinerInstance>));
+        running.chain(paused).collect::<BTreeMap<_, _>>().into_values().collect()
     }
 
     fn miner(&self, name: &str) -> Result<Arc<dyn MinerInstance>> {
+        let paused = self.inner.lock().paused.get(name).cloned();
+        if let Some(paused) = paused {
+            return Ok(paused);
+        }
         Ok(self.find(name)?)
     }
 
@@ -326,6 +385,7 @@ impl MinerInstance for Instance {
 }
 
 /// The first of `TYPE-1`, `TYPE-2`, … that nobody has.
-fn free_name(taken: &BTreeMap<String, Arc<Instance>>, miner_type: &str) -> String {
-    (1..).map(|n: u64| format!("{miner_type}-{n}")).find(|name| !taken.contains_key(name)).unwrap_or_default()
+fn free_name(inner: &Inner, miner_type: &str) -> String {
+    let taken = |name: &String| inner.instances.contains_key(name) || inner.paused.contains_key(name);
+    (1..).map(|n: u64| format!("{miner_type}-{n}")).find(|name| !taken(name)).unwrap_or_default()
 }

@@ -17,6 +17,7 @@ mod driver;
 mod http;
 pub(crate) mod launch;
 mod manager;
+mod paused;
 mod pidfile;
 mod plan;
 mod versions;
