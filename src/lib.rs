@@ -136,6 +136,7 @@ pub mod session;
 #[allow(clippy::indexing_slicing)]
 #[doc(hidden)]
 pub mod sim;
+pub mod wire;
 
 pub use mesh::{FeedInfo, LinkInfo};
 pub use node::control;

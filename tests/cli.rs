@@ -14,6 +14,8 @@ mod deploy;
 mod peers;
 #[path = "cli/seal.rs"]
 mod seal;
+#[path = "cli/ueps.rs"]
+mod ueps;
 #[path = "cli/user.rs"]
 mod user;
 

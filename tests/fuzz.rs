@@ -8,6 +8,8 @@
 mod bundles;
 #[path = "fuzz/objects.rs"]
 mod objects;
+#[path = "fuzz/packets.rs"]
+mod packets;
 
 use rigmesh::base::{Now, Rng, Time, Timestamp, base64_encode, check_json};
 use rigmesh::formats::smsg::{self, Compression, Format, LinkKey, SealOptions, SmsgMessage, open_link};
@@ -119,6 +121,9 @@ static TARGETS: &[Target] = &[
             format!(r#"{{"x":{},{}"#, nested(levels - 1), text.strip_prefix('{').unwrap()).into_bytes()
         },
     },
+    // 58 unknown TLVs fit beside the six known ones.
+    Target { name: "ueps", law: packets::packet, deepest: |levels| packets::with_unknown_tlvs(levels + 26) },
+    Target { name: "ueps_stream", law: packets::stream, deepest: |levels| packets::with_unknown_tlvs(levels + 26) },
 ];
 
 /// A list of sigils, one letter each in front of a `|`, done to what follows: nothing above the bound comes
@@ -477,6 +482,11 @@ const TOKENS: &[&[u8]] = &[
     b"ustar\x0000",
     b"ustar  \0",
     b"\"data\":\"AAEC\"",
+    b"\x04\x00\x01\x30",
+    b"\x05\x00\x02\xff\xff",
+    b"\x06\x00\x20",
+    b"\x10\x00\x00",
+    b"\xff\x00\x00",
 ];
 
 fn range(rng: &mut Rng, length: usize) -> (usize, usize) {

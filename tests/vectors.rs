@@ -32,6 +32,8 @@ mod mesh_message;
 mod mesh_peer;
 #[path = "vectors/mesh_smsg.rs"]
 mod mesh_smsg;
+#[path = "vectors/mesh_ueps.rs"]
+mod mesh_ueps;
 #[path = "vectors/support.rs"]
 mod support;
 
@@ -53,6 +55,10 @@ const NO_HASHES: &str = "hash sigils cannot be undone and have no use here: unkn
 
 const CHALLENGE_32: &str = "mesh.md §8: challenges of exactly 32 bytes only";
 const ID_OF_KEY: &str = "mesh.md §8: an identity whose id is not the hash of its key is refused";
+
+const STRICT_UEPS: &str =
+    "ueps.md, reading: the five header TLVs once, in order, with their lengths, the HMAC, the payload";
+const LENIENT_UEPS: &str = "ueps.md, reading: each of the five header TLVs and the HMAC once, with its length";
 
 const NAMES: &str =
     "issue 3, bundles: a name with `..`, `.`, `//`, a leading `/` or a backslash refuses the whole archive";
@@ -412,8 +418,51 @@ static TABLE: &[File] = &[
             Differs { list: "hostile_tars", case: "long name (PAX/GNU)", rule: DEEP },
         ],
     },
+    File {
+        path: "mesh/ueps.json",
+        lists: &[
+            ("note", PROSE),
+            ("build", Checked(mesh_ueps::build)),
+            ("build_errors", Checked(mesh_ueps::build_errors)),
+            ("read", Checked(mesh_ueps::read)),
+            ("dispatch", Checked(mesh_ueps::dispatch)),
+            ("dispatch_registered", LeftOut("the handlers of the list dispatch, read with it")),
+        ],
+        differs: &[
+            Differs { list: "read", case: "unknown TLV 0x10 before HMAC (signed)", rule: STRICT_UEPS },
+            Differs { list: "read", case: "empty unknown TLV", rule: STRICT_UEPS },
+            Differs { list: "read", case: "HMAC first, then headers", rule: STRICT_UEPS },
+            Differs { list: "read", case: "two HMAC TLVs (last wins)", rule: STRICT_UEPS },
+            Differs { list: "read", case: "two HMAC TLVs (last wins); leniently", rule: LENIENT_UEPS },
+            Differs { list: "read", case: "headers in another order", rule: STRICT_UEPS },
+            Differs { list: "read", case: "headers in another order; leniently", rule: LENIENT_UEPS },
+            Differs { list: "read", case: "duplicate version TLV (last wins)", rule: STRICT_UEPS },
+            Differs { list: "read", case: "duplicate version TLV (last wins); leniently", rule: LENIENT_UEPS },
+            Differs { list: "read", case: "no header TLVs at all", rule: STRICT_UEPS },
+            Differs { list: "read", case: "no header TLVs at all; leniently", rule: LENIENT_UEPS },
+            Differs { list: "read", case: "two-byte version value (first byte used)", rule: STRICT_UEPS },
+            Differs { list: "read", case: "two-byte version value (first byte used); leniently", rule: LENIENT_UEPS },
+            Differs { list: "read", case: "three-byte threat (first two used)", rule: STRICT_UEPS },
+            Differs { list: "read", case: "three-byte threat (first two used); leniently", rule: LENIENT_UEPS },
+            Differs { list: "read", case: "FORGERY: threat TLV moved into payload, same MAC", rule: STRICT_UEPS },
+            Differs {
+                list: "read",
+                case: "FORGERY: threat TLV moved into payload, same MAC; leniently",
+                rule: LENIENT_UEPS,
+            },
+            Differs {
+                list: "read",
+                case: "FORGERY: payload prefix turned into an intent TLV, same MAC",
+                rule: STRICT_UEPS,
+            },
+            Differs {
+                list: "read",
+                case: "FORGERY: payload prefix turned into an intent TLV, same MAC; leniently",
+                rule: LENIENT_UEPS,
+            },
+        ],
+    },
     // Owed as a whole.
-    File { path: "mesh/ueps.json", lists: &[("*", Owed("the UEPS issue"))], differs: &[] },
     File { path: "mesh/levin.json", lists: &[("*", Owed("the Levin issue"))], differs: &[] },
     File { path: "formats/*", lists: &[("*", Owed("the formats issue"))], differs: &[] },
     File { path: "dht/*", lists: &[("*", Owed("the DHT issue"))], differs: &[] },

@@ -104,6 +104,7 @@ pub(crate) enum Command {
     Seal(Seal),
     Open(Open),
     Bundle(BundleArgs),
+    Ueps(UepsArgs),
     Demo(Demo),
     Completions(Completions),
     Version(Version),
@@ -748,6 +749,76 @@ pub(crate) struct BundleExtract {
     /// replace the profile's file when it is there
     #[argh(switch)]
     pub(crate) force: bool,
+}
+
+/// Signed packets with an intent, as files and through pipes.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "ueps", example = "{command_name} read packets --key-file key")]
+pub(crate) struct UepsArgs {
+    #[argh(subcommand)]
+    pub(crate) command: UepsCommand,
+}
+
+#[derive(Debug, FromArgs)]
+#[argh(subcommand)]
+pub(crate) enum UepsCommand {
+    Build(UepsBuild),
+    Read(UepsRead),
+}
+
+/// Make a packet and sign it.
+#[derive(Debug, FromArgs)]
+#[argh(
+    subcommand,
+    name = "build",
+    example = "{command_name} --key-file key --intent compute --payload-file job -o packet\n{command_name} --key-file key --intent 0x77 --payload hello | nc rig 9092"
+)]
+pub(crate) struct UepsBuild {
+    /// the file with the key both sides know: 32 bytes, or their hex or base64
+    #[argh(option)]
+    pub(crate) key_file: PathBuf,
+    /// handshake, compute, rehab, custom, or a number from 0 to 255
+    #[argh(option)]
+    pub(crate) intent: String,
+    /// the threat score, 0 to 65535; receivers refuse more than 50000 (default: 0)
+    #[argh(option, default = "0")]
+    pub(crate) threat: u16,
+    /// the packet's version (default: 9)
+    #[argh(option, default = "9")]
+    pub(crate) packet_version: u8,
+    /// the layer it comes from (default: 5)
+    #[argh(option, default = "5")]
+    pub(crate) from_layer: u8,
+    /// the layer it is meant for (default: 5)
+    #[argh(option, default = "5")]
+    pub(crate) to_layer: u8,
+    /// the payload as text
+    #[argh(option)]
+    pub(crate) payload: Option<String>,
+    /// the file with the payload, or - for standard input
+    #[argh(option)]
+    pub(crate) payload_file: Option<PathBuf>,
+    /// the file to write (0600); without it the bytes go to standard output
+    #[argh(option, short = 'o')]
+    pub(crate) output: Option<PathBuf>,
+    /// overwrite the file
+    #[argh(switch)]
+    pub(crate) force: bool,
+}
+
+/// Check the packets of a stream and show what is in them.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "read", example = "{command_name} packets --key-file key --json")]
+pub(crate) struct UepsRead {
+    /// the file, or - for standard input
+    #[argh(positional)]
+    pub(crate) file: PathBuf,
+    /// the file with the key both sides know: 32 bytes, or their hex or base64
+    #[argh(option)]
+    pub(crate) key_file: PathBuf,
+    /// take unknown TLVs in the header; the payload's beginning is then not proven
+    #[argh(switch)]
+    pub(crate) lenient: bool,
 }
 
 /// Try everything on this machine: three rigs and a controller with real miners, for some seconds.

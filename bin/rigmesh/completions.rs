@@ -74,6 +74,23 @@ const COMMANDS: &[Entry] = &[
     ("bundle inspect", "show a bundle", &["--password-file"]),
     ("bundle verify", "check a bundle", &["--checksum", "--password-file"]),
     ("bundle extract", "take a bundle apart", &["--password-file", "--to", "--profile-to", "--name", "--force"]),
+    (
+        "ueps build",
+        "make a signed packet",
+        &[
+            "--key-file",
+            "--intent",
+            "--threat",
+            "--packet-version",
+            "--from-layer",
+            "--to-layer",
+            "--payload",
+            "--payload-file",
+            "--output",
+            "--force",
+        ],
+    ),
+    ("ueps read", "check packets and show them", &["--key-file", "--lenient"]),
     ("demo", "try everything here", &["--seconds"]),
     ("completions", "print a completion script", &[]),
     ("version", "print the version", &[]),
@@ -88,6 +105,7 @@ const CHOICES: &[(&str, &str)] = &[
     ("--type", "sha256d xmrig command"),
     ("--as", "stim json tim"),
     ("--compress", "zstd gzip none v1"),
+    ("--intent", "handshake compute rehab custom"),
     ("completions", "bash zsh fish"),
 ];
 /// Options that name a file or folder.
@@ -101,6 +119,8 @@ const FILES: &[&str] = &[
     "--body-file",
     "--attach",
     "--extract",
+    "--key-file",
+    "--payload-file",
 ];
 
 /// The script for a shell.
@@ -228,7 +248,7 @@ mod tests {
         for first in firsts() {
             assert!(top.contains(&format!("\n  {first} ")), "{first}");
         }
-        for first in ["peers", "profiles", "bundle"] {
+        for first in ["peers", "profiles", "bundle", "ueps"] {
             let text = help(first);
             assert!(seconds(first).iter().all(|s| text.contains(&format!("\n  {s} "))), "{text}");
         }

@@ -17,6 +17,7 @@ mod seal;
 mod serve;
 mod settings;
 mod table;
+mod ueps;
 
 use argh::FromArgs as _;
 use args::{Cli, Command, Globals};
@@ -83,6 +84,7 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
         "seal",
         "open",
         "bundle",
+        "ueps",
         "demo",
         "completions",
         "version",
@@ -110,6 +112,7 @@ fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> 
         Command::Resume(args) => remote::pause(globals, out, args.rigs, args.all, args.miner, true),
         Command::Logs(args) => remote::logs(globals, out, args),
         Command::Bundle(args) => bundle::bundle(out, args.command),
+        Command::Ueps(args) => ueps::ueps(out, args.command),
         Command::Profiles(args) => remote::profiles(globals, out, args.command),
         Command::Deploy(args) => deploy::deploy(globals, out, args),
         Command::Versions(args) => deploy::versions(globals, out, args),

@@ -1,0 +1,168 @@
+//! `ueps build` and `ueps read`: signed packets as files and through pipes. No node is asked.
+
+use crate::args::{STDIN, UepsBuild, UepsCommand, UepsRead};
+use crate::exit::{self, Exit};
+use crate::files;
+use crate::output::Out;
+use crate::table::{self, Cell, safe};
+use rigmesh::base::{base64_decode_strict, base64_encode};
+use rigmesh::wire::ueps::{self, Header, INTENTS, Key, PAYLOAD_BYTES_MAX, Reading, ReplayWindow, decode, intent_name};
+use serde_json::json;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// The longest stream of packets that is read, bytes.
+const STREAM_BYTES_MAX: usize = 64 << 20;
+/// The longest file of a key, bytes.
+const KEY_FILE_BYTES_MAX: usize = 4096;
+/// How much of a payload is shown in a line, characters.
+const SHOWN_CHARS_MAX: usize = 60;
+
+pub(crate) fn ueps(out: &Out, command: UepsCommand) -> Result<(), Exit> {
+    match command {
+        UepsCommand::Build(args) => build(out, &args),
+        UepsCommand::Read(args) => read(out, &args),
+    }
+}
+
+/// 32 bytes, or their hex or base64 with white space around it.
+fn key(path: &Path) -> Result<Key, Exit> {
+    let bytes = Zeroizing::new(files::read(path, KEY_FILE_BYTES_MAX)?);
+    if bytes.len() == 32 {
+        return Ok(Key::from_bytes(&bytes));
+    }
+    let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
+    let decoded = match text.len() {
+        64 => hex::decode(text).ok(),
+        _ => base64_decode_strict("key", text).ok(),
+    };
+    let decoded = decoded.map(Zeroizing::new).filter(|key| key.len() == 32);
+    let none = || Exit::new(exit::CONFIG, format!("{} holds no key: 32 bytes, or their hex or base64", path.display()));
+    Ok(Key::from_bytes(&decoded.ok_or_else(none)?))
+}
+
+/// A name, or a number from 0 to 255, in hex behind `0x`.
+fn intent(text: &str) -> Result<u8, Exit> {
+    let named = INTENTS.iter().find(|(_, name)| *name == text).map(|(value, _)| *value);
+    let number = || match text.strip_prefix("0x") {
+        Some(digits) => u8::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    };
+    named.or_else(number).ok_or_else(|| {
+        let names = INTENTS.map(|(_, name)| name).join(", ");
+        Exit::usage(format!("unknown --intent {text:?}: use {names}, or a number from 0 to 255"))
+    })
+}
+
+fn once(key: &Path, other: Option<&Path>) -> Result<(), Exit> {
+    let stdin = Path::new(STDIN);
+    match key == stdin && other == Some(stdin) {
+        true => Err(Exit::usage("standard input can be read once: name a file for the rest")),
+        false => Ok(()),
+    }
+}
+
+fn build(out: &Out, args: &UepsBuild) -> Result<(), Exit> {
+    once(&args.key_file, args.payload_file.as_deref())?;
+    let header = Header {
+        version: args.packet_version,
+        current_layer: args.from_layer,
+        target_layer: args.to_layer,
+        intent: intent(&args.intent)?,
+        threat_score: args.threat,
+    };
+    let payload = match (&args.payload, &args.payload_file) {
+        (Some(_), Some(_)) => return Err(Exit::usage("give --payload or --payload-file, not both")),
+        (Some(text), None) => text.clone().into_bytes(),
+        (None, Some(path)) => files::read(path, PAYLOAD_BYTES_MAX)?,
+        (None, None) => Vec::new(),
+    };
+    let mut packet = Vec::new();
+    ueps::encode_to(&header, &payload, &key(&args.key_file)?, &mut packet)?;
+    if let Some(path) = &args.output {
+        files::write_private(path, args.force, files::all(&packet))?;
+        return match out.json() {
+            true => out.row(&json!({ "bytes": packet.len(), "file": path })),
+            false => out.text(&format!("wrote {} bytes to {}", packet.len(), safe(&path.display().to_string()))),
+        };
+    }
+    if out.json() {
+        return out.row(&json!({ "bytes": packet.len(), "packet": base64_encode(&packet) }));
+    }
+    let mut stdout = std::io::stdout().lock();
+    if stdout.is_terminal() {
+        return Err(Exit::usage("a packet is bytes and not for a terminal: name a file with --output, or use --json"));
+    }
+    let written = stdout.write_all(&packet).and_then(|()| stdout.flush());
+    written.map_err(|e| Exit::new(exit::FAILED, format!("cannot write to standard output: {e}")))
+}
+
+fn read(out: &Out, args: &UepsRead) -> Result<(), Exit> {
+    once(&args.key_file, Some(&args.file))?;
+    let (key, bytes) = (key(&args.key_file)?, files::read(&args.file, STREAM_BYTES_MAX)?);
+    let reading = if args.lenient { Reading::Lenient } else { Reading::Strict };
+    let (mut rest, mut rows, mut window) = (&bytes[..], Vec::new(), ReplayWindow::default());
+    let mut end = match rest {
+        [] => Err(Exit::new(exit::CONFIG, format!("{}: there is no packet in it", args.file.display()))),
+        _ => Ok(()),
+    };
+    for number in 1.. {
+        if rest.is_empty() {
+            break;
+        }
+        let at = bytes.len() - rest.len();
+        let read = decode(rest, reading).and_then(|(frame, behind)| Ok((frame.verify(&key)?, behind)));
+        let (packet, behind) = match read {
+            Ok(read) => read,
+            Err(defect) => {
+                let about = format!("{}: packet {number} at byte {at}: {defect}", args.file.display());
+                end = Err(Exit::new(exit::CONFIG, about));
+                break;
+            }
+        };
+        rest = behind;
+        let (header, repeated) = (packet.header(), window.handle_packet(&packet).is_err());
+        if out.json() {
+            out.row(&json!({
+                "packet": number,
+                "at": at,
+                "version": header.version,
+                "current_layer": header.current_layer,
+                "target_layer": header.target_layer,
+                "intent": header.intent,
+                "intent_name": intent_name(header.intent),
+                "threat_score": header.threat_score,
+                "payload_bytes": packet.payload().len(),
+                "payload": base64_encode(packet.payload()),
+                "repeated": repeated,
+            }))?;
+            continue;
+        }
+        let intent = intent_name(header.intent).map_or_else(|| format!("{:#04x}", header.intent), str::to_owned);
+        let layers = format!("{} to {}", header.current_layer, header.target_layer);
+        let texts = [
+            number.to_string(),
+            intent,
+            header.threat_score.to_string(),
+            header.version.to_string(),
+            layers,
+            packet.payload().len().to_string(),
+            if repeated { "yes".to_owned() } else { "no".to_owned() },
+            shown(packet.payload()),
+        ];
+        rows.push(texts.map(Cell::new).into());
+    }
+    if !rows.is_empty() {
+        let headers = ["PACKET", "INTENT", "THREAT", "VERSION", "LAYERS", "BYTES", "REPEATED", "PAYLOAD"];
+        out.text(&table::render(&headers, &rows, out.colour()))?;
+    }
+    end
+}
+
+/// The beginning of a payload, when it is text.
+fn shown(payload: &[u8]) -> String {
+    let Ok(text) = std::str::from_utf8(payload) else { return "(bytes)".to_owned() };
+    let more = if text.chars().nth(SHOWN_CHARS_MAX).is_some() { "…" } else { "" };
+    format!("{}{more}", safe(&text.chars().take(SHOWN_CHARS_MAX).collect::<String>()))
+}
