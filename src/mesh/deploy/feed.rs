@@ -58,7 +58,7 @@ pub(crate) struct Feed {
     /// Bytes the rig said it does not have, when it answered.
     missing: Option<u64>,
     sent: u64,
-    /// The rig answered an offer at least once.
+    /// The rig was reached at least once: from then on it is waited for.
     met: bool,
     retry: Duration,
     /// Last moment of progress.
@@ -113,6 +113,9 @@ impl Feed {
 
     pub(crate) fn offered(&mut self, now: Time, link: LinkId, request: String, h: u32) {
         self.stage = Stage::Offered { link, request, until: now + ANSWERED_WITHIN };
+        if !self.met {
+            (self.met, self.progress) = (true, now);
+        }
         self.h = h;
         self.wanted.clear();
         self.reading = false;
@@ -121,7 +124,7 @@ impl Feed {
     /// The rig will pull what is missing, or install what it has.
     pub(crate) fn accepted(&mut self, now: Time, link: LinkId, missing: u64) {
         self.stage = Stage::Feeding { link, until: now + ASK_AFTER };
-        (self.missing, self.sent, self.met) = (Some(missing), 0, true);
+        (self.missing, self.sent) = (Some(missing), 0);
         (self.progress, self.retry) = (now, RETRY_MIN);
     }
 
