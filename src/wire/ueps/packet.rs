@@ -217,6 +217,22 @@ mod tests {
     }
 
     #[test]
+    fn a_packet_forged_with_the_handshake_as_oracle_passes_under_the_bare_secret_only() {
+        use super::super::read::{Reading, decode};
+        use crate::identity::{SharedSecret, sign_challenge};
+        // With a payload of eleven bytes the signed bytes are as long as a challenge must be.
+        let (secret, payload) = ([7; 32], b"eleven byte");
+        let signed = [&Header::new(intent::REHAB).to_bytes()[..], payload].concat();
+        let answer = sign_challenge(&signed, &SharedSecret::from_bytes(secret));
+        let mut forged = Vec::new();
+        encode_to(&Header::new(intent::REHAB), payload, &Key::from_bytes(b"anything"), &mut forged).unwrap();
+        forged[HEADER_BYTES + 3..HEADER_BYTES + 3 + HMAC_BYTES].copy_from_slice(&answer);
+        let frame = decode(&forged, Reading::Strict).unwrap().0;
+        assert!(signed.len() == 32 && frame.verify(&Key::forgeable_from_shared_secret(&secret)).is_ok());
+        assert!(frame.verify(&Key::for_link(&secret)).is_err());
+    }
+
+    #[test]
     fn a_links_key_is_neither_the_secret_nor_what_the_handshake_answers() {
         let secret = [7; 32];
         let sign = |key: &Key| front(&Header::new(1), b"", 0, key);
