@@ -6,6 +6,8 @@
 
 #[path = "fuzz/bundles.rs"]
 mod bundles;
+#[path = "fuzz/levin.rs"]
+mod levin;
 #[path = "fuzz/objects.rs"]
 mod objects;
 
@@ -119,6 +121,8 @@ static TARGETS: &[Target] = &[
             format!(r#"{{"x":{},{}"#, nested(levels - 1), text.strip_prefix('{').unwrap()).into_bytes()
         },
     },
+    Target { name: "levin_stream", law: levin::stream, deepest: levin::sized },
+    Target { name: "levin_storage", law: levin::storage, deepest: levin::nested },
 ];
 
 /// A list of sigils, one letter each in front of a `|`, done to what follows: nothing above the bound comes
@@ -477,6 +481,9 @@ const TOKENS: &[&[u8]] = &[
     b"ustar\x0000",
     b"ustar  \0",
     b"\"data\":\"AAEC\"",
+    b"\x01\x21\x01\x01\x01\x01\x01\x01",
+    b"\x01\x11\x01\x01\x01\x01\x02\x01\x01",
+    b"\x02\x28\x6b\xee",
 ];
 
 fn range(rng: &mut Rng, length: usize) -> (usize, usize) {
