@@ -65,6 +65,7 @@
 //! | 4 | [`bundle`] | what is deployed: manifests of objects, and bundles as Go nodes make them |
 //! | 3 | [`message`] | the fifteen messages |
 //! | 2 | [`identity`] | keys, ids, challenges |
+//! | 1 | [`wire`] | binary protocols: Levin |
 //! | 1 | [`formats`] | TRIX and its transforms, the sealing sigil, SMSG, STMF, TIM and STIM, JSON as Go spells it |
 //! | 0 | [`base`] | time, randomness, errors, bounds |
 //!
@@ -152,7 +153,9 @@ pub use runtime::files::profiles::FileProfileManager;
 pub use runtime::files::registry::SharedRegistry;
 #[doc(hidden)]
 pub use runtime::hidden;
-pub use runtime::log_sink::init_log;
+pub use runtime::levin::{LevinConnection, LevinProbe, LevinSettings, levin_probe};
+pub use runtime::log_filter::{LOG_COMPONENTS, LogFilter};
+pub use runtime::log_sink::{LogFormat, init_log, init_log_as};
 pub use runtime::net::tls::TlsPair;
 pub use runtime::process::{DeclaredCommand, MinerSettings, ProcessMinerManager};
 

@@ -10,6 +10,10 @@ mod bundle;
 mod cycle;
 #[path = "cli/deploy.rs"]
 mod deploy;
+#[path = "cli/levin.rs"]
+mod levin;
+#[path = "cli/log.rs"]
+mod log;
 #[path = "cli/peers.rs"]
 mod peers;
 #[path = "cli/seal.rs"]

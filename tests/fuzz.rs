@@ -6,6 +6,8 @@
 
 #[path = "fuzz/bundles.rs"]
 mod bundles;
+#[path = "fuzz/levin.rs"]
+mod levin;
 #[path = "fuzz/objects.rs"]
 mod objects;
 #[path = "fuzz/packets.rs"]
@@ -124,6 +126,8 @@ static TARGETS: &[Target] = &[
     // 58 unknown TLVs fit beside the six known ones.
     Target { name: "ueps", law: packets::packet, deepest: |levels| packets::with_unknown_tlvs(levels + 26) },
     Target { name: "ueps_stream", law: packets::stream, deepest: |levels| packets::with_unknown_tlvs(levels + 26) },
+    Target { name: "levin_stream", law: levin::stream, deepest: levin::sized },
+    Target { name: "levin_storage", law: levin::storage, deepest: levin::nested },
 ];
 
 /// A list of sigils, one letter each in front of a `|`, done to what follows: nothing above the bound comes
@@ -487,6 +491,9 @@ const TOKENS: &[&[u8]] = &[
     b"\x06\x00\x20",
     b"\x10\x00\x00",
     b"\xff\x00\x00",
+    b"\x01\x21\x01\x01\x01\x01\x01\x01",
+    b"\x01\x11\x01\x01\x01\x01\x02\x01\x01",
+    b"\x02\x28\x6b\xee",
 ];
 
 fn range(rng: &mut Rng, length: usize) -> (usize, usize) {

@@ -1,6 +1,8 @@
 //! What can be typed: argh structs, and the options that stand anywhere on the line.
 
 use argh::FromArgs;
+use rigmesh::base::Error;
+use rigmesh::{LOG_COMPONENTS, LogFilter, LogFormat};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -14,8 +16,10 @@ pub(crate) struct Globals {
     pub(crate) data_dir: Option<PathBuf>,
     /// One JSON object a line instead of text.
     pub(crate) json: bool,
-    /// What is logged to standard error.
-    pub(crate) log_level: Option<log::LevelFilter>,
+    /// What is logged to standard error: `--log` and `--log-level`, the later word counts.
+    pub(crate) log: LogFilter,
+    /// As text or as JSON.
+    pub(crate) log_format: LogFormat,
 }
 
 /// Takes the global options out of the arguments and splits `--option=value` in two.
@@ -46,10 +50,24 @@ pub(crate) fn split_globals(args: impl Iterator<Item = OsString>) -> Result<(Glo
             "--data-dir" => globals.data_dir = Some(PathBuf::from(value(joined)?)),
             "--log-level" => {
                 let text = value(joined)?;
-                let level = text
+                let level: log::LevelFilter = text
                     .parse()
                     .map_err(|_| format!("unknown log level {text:?}: use off, error, warn, info, debug or trace"))?;
-                globals.log_level = Some(level);
+                globals.log.extend(level.into());
+            }
+            "--log" => {
+                let filter: LogFilter = value(joined)?.parse().map_err(|e: Error| e.to_string())?;
+                if let Some(name) = filter.unknown() {
+                    return Err(format!("nothing logs under {name:?}: use {}", LOG_COMPONENTS.join(", ")));
+                }
+                globals.log.extend(filter);
+            }
+            "--log-format" => {
+                globals.log_format = match value(joined)?.as_str() {
+                    "text" => LogFormat::Text,
+                    "json" => LogFormat::Json,
+                    other => return Err(format!("unknown log format {other:?}: use text or json")),
+                };
             }
             "--json" if joined.is_none() => globals.json = true,
             "-h" => rest.push("--help".to_owned()),
@@ -67,7 +85,7 @@ pub(crate) fn split_globals(args: impl Iterator<Item = OsString>) -> Result<(Glo
 /// Command a fleet of mining rigs over an encrypted peer-to-peer mesh, with no cloud in between.
 #[derive(Debug, FromArgs)]
 #[argh(
-    note = "Options of every command: --data-dir DIR (everything in one folder), --json (one object a line), --log-level LEVEL.",
+    note = "Options of every command: --data-dir DIR (everything in one folder), --json (one object a line), --log-level LEVEL, --log COMPONENT=LEVEL,LEVEL, --log-format text|json.",
     example = "A rig and its controller:\n  rig$ {command_name} init --role worker --name rig-1\n  rig$ {command_name} peers allow KEY --grant controller\n  rig$ {command_name} serve\n  you$ {command_name} peers add rig-1.lan:9091 --key KEY --name rig-1\n  you$ {command_name} start rig-1",
     error_code(0, "done"),
     error_code(1, "failed"),
@@ -105,6 +123,7 @@ pub(crate) enum Command {
     Open(Open),
     Bundle(BundleArgs),
     Ueps(UepsArgs),
+    Levin(Levin),
     Demo(Demo),
     Completions(Completions),
     Version(Version),
@@ -821,6 +840,49 @@ pub(crate) struct UepsRead {
     pub(crate) lenient: bool,
 }
 
+/// Look at CryptoNote nodes (monerod and its kin), and at what they send.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "levin", example = "{command_name} probe node.lan:18080")]
+pub(crate) struct Levin {
+    #[argh(subcommand)]
+    pub(crate) command: LevinCommand,
+}
+
+#[derive(Debug, FromArgs)]
+#[argh(subcommand)]
+pub(crate) enum LevinCommand {
+    Probe(LevinProbe),
+    Decode(LevinDecode),
+}
+
+/// Ask a CryptoNote node who it is, what it has of the chain and whom it knows.
+#[derive(Debug, FromArgs)]
+#[argh(
+    subcommand,
+    name = "probe",
+    example = "{command_name} node.lan:18080\n{command_name} node.lan:28080 --network testnet --json"
+)]
+pub(crate) struct LevinProbe {
+    /// HOST:PORT of its P2P port
+    #[argh(positional)]
+    pub(crate) address: String,
+    /// mainnet, testnet, stagenet, or 32 hex digits (default: mainnet)
+    #[argh(option, default = "String::from(\"mainnet\")")]
+    pub(crate) network: String,
+    /// seconds each answer may take (default: 10)
+    #[argh(option, default = "10")]
+    pub(crate) timeout: u64,
+}
+
+/// Show what is in a recorded stream of Levin messages, or in one portable storage.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "decode", example = "{command_name} handshake.bin\n{command_name} - --json < stream")]
+pub(crate) struct LevinDecode {
+    /// the file, or - for standard input
+    #[argh(positional)]
+    pub(crate) file: PathBuf,
+}
+
 /// Try everything on this machine: three rigs and a controller with real miners, for some seconds.
 #[derive(Debug, FromArgs)]
 #[argh(subcommand, name = "demo", example = "{command_name} --seconds 10")]
@@ -859,12 +921,25 @@ mod tests {
     #[test]
     fn global_options_stand_anywhere() {
         let (globals, rest) = split(&["status", "--data-dir", "/x", "rig", "--json", "--timeout=3"]).unwrap();
-        assert_eq!(globals, Globals { data_dir: Some("/x".into()), json: true, log_level: None });
+        assert_eq!(globals, Globals { data_dir: Some("/x".into()), json: true, ..Globals::default() });
         assert_eq!(rest, ["status", "rig", "--timeout", "3"]);
         let (globals, rest) = split(&["peers", "allow", "--", "--json"]).unwrap();
         assert_eq!((globals.json, rest.len()), (false, 4));
         assert!(split(&["id", "--data-dir"]).is_err());
         assert!(split(&["id", "--log-level=loud"]).unwrap_err().contains("use off, error"));
+    }
+
+    #[test]
+    fn levels_by_component_and_the_format_are_read_and_slips_named() {
+        let (globals, rest) =
+            split(&["serve", "--log-level", "warn", "--log=mesh=debug", "--log-format", "json"]).unwrap();
+        assert_eq!((globals.log, globals.log_format), ("warn,mesh=debug".parse().unwrap(), LogFormat::Json));
+        assert_eq!(rest, ["serve"]);
+        for (wrong, words) in
+            [("--log=mehs=debug", "mesh"), ("--log=mesh=loud", "use off"), ("--log-format=xml", "json")]
+        {
+            assert!(split(&["id", wrong]).unwrap_err().contains(words), "{wrong}");
+        }
     }
 
     #[test]

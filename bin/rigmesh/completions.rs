@@ -91,17 +91,21 @@ const COMMANDS: &[Entry] = &[
         ],
     ),
     ("ueps read", "check packets and show them", &["--key-file", "--lenient"]),
+    ("levin probe", "ask a CryptoNote node", &["--network", "--timeout"]),
+    ("levin decode", "show Levin messages", &[]),
     ("demo", "try everything here", &["--seconds"]),
     ("completions", "print a completion script", &[]),
     ("version", "print the version", &[]),
 ];
 
-const GLOBALS: &[&str] = &["--data-dir", "--json", "--log-level", "--help"];
+const GLOBALS: &[&str] = &["--data-dir", "--json", "--log", "--log-level", "--log-format", "--help"];
 /// Values of options and positionals that have only a few.
 const CHOICES: &[(&str, &str)] = &[
     ("--role", "controller worker dual"),
     ("--grant", "controller observe operate deploy"),
     ("--log-level", "off error warn info debug trace"),
+    ("--log-format", "text json"),
+    ("--network", "mainnet testnet stagenet"),
     ("--type", "sha256d xmrig command"),
     ("--as", "stim json tim"),
     ("--compress", "zstd gzip none v1"),
@@ -248,7 +252,7 @@ mod tests {
         for first in firsts() {
             assert!(top.contains(&format!("\n  {first} ")), "{first}");
         }
-        for first in ["peers", "profiles", "bundle", "ueps"] {
+        for first in ["peers", "profiles", "bundle", "ueps", "levin"] {
             let text = help(first);
             assert!(seconds(first).iter().all(|s| text.contains(&format!("\n  {s} "))), "{text}");
         }

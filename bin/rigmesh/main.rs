@@ -11,6 +11,7 @@ mod deploy;
 mod exit;
 mod files;
 mod init;
+mod levin;
 mod output;
 mod remote;
 mod seal;
@@ -33,7 +34,10 @@ fn main() -> ExitCode {
     if let Some(code) = rigmesh::hidden::run(args.iter().cloned()) {
         return ExitCode::from(u8::try_from(code).unwrap_or(exit::FAILED));
     }
-    match run(args) {
+    let result = run(args);
+    // Warnings that were counted and not yet told.
+    log::logger().flush();
+    match result {
         Ok(()) => ExitCode::from(exit::OK),
         Err(exit) => {
             if !exit.message.is_empty() {
@@ -85,6 +89,7 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
         "open",
         "bundle",
         "ueps",
+        "levin",
         "demo",
         "completions",
         "version",
@@ -95,7 +100,7 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
 
 fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> {
     let default = if matches!(command, Command::Serve(_)) { log::LevelFilter::Info } else { log::LevelFilter::Error };
-    rigmesh::init_log(globals.log_level.unwrap_or(default));
+    rigmesh::init_log_as(globals.log.clone().or(default), globals.log_format);
     match command {
         Command::Init(args) => init::init(globals, out, &args),
         Command::Id(_) => init::id(globals, out),
@@ -113,6 +118,7 @@ fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> 
         Command::Logs(args) => remote::logs(globals, out, args),
         Command::Bundle(args) => bundle::bundle(out, args.command),
         Command::Ueps(args) => ueps::ueps(out, args.command),
+        Command::Levin(args) => levin::levin(out, args.command),
         Command::Profiles(args) => remote::profiles(globals, out, args.command),
         Command::Deploy(args) => deploy::deploy(globals, out, args),
         Command::Versions(args) => deploy::versions(globals, out, args),

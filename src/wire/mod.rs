@@ -1,5 +1,7 @@
-//! Step 1: binary protocols as bytes and machines, each usable without a node.
+//! Step 1: binary protocols as bytes and machines, each usable without a node. No socket is touched here.
 //!
 //! * [`ueps`]: signed packets with an intent, read strictly, and their dispatcher.
+//! * [`levin`]: what CryptoNote nodes speak among themselves.
 
+pub mod levin;
 pub mod ueps;
