@@ -65,7 +65,7 @@
 //! | 4 | [`bundle`] | what is deployed: manifests of objects, and bundles as Go nodes make them |
 //! | 3 | [`message`] | the fifteen messages |
 //! | 2 | [`identity`] | keys, ids, challenges |
-//! | 1 | [`wire`] | binary protocols: Levin |
+//! | 1 | [`wire`] | binary protocols: UEPS packets with their dispatcher, Levin |
 //! | 1 | [`formats`] | TRIX and its transforms, the sealing sigil, SMSG, STMF, TIM and STIM, JSON as Go spells it |
 //! | 0 | [`base`] | time, randomness, errors, bounds |
 //!
