@@ -71,6 +71,20 @@ fn a_link_cut_a_hundred_times_at_random_moments_costs_no_byte_and_little_work() 
 }
 
 #[test]
+fn a_rig_that_dies_before_it_answers_the_offer_is_offered_again() {
+    let mut world = fleet(76, &["rig"]);
+    world.connect("ctl", "rig").unwrap();
+    world.settle();
+    let object = world.object(500_000);
+    let call = world.begin_deploy("ctl", "rig", &object, false);
+    world.elapse(Duration::from_millis(1));
+    assert_eq!(world.deploys("ctl")[0].state, "offered");
+    world.power_cut("rig");
+    world.deployed(call).unwrap().unwrap();
+    assert_eq!(installed(&mut world, "rig"), [object.bytes()]);
+}
+
+#[test]
 fn statistics_are_answered_at_once_while_data_flows() {
     let mut world = fleet(63, &["rig"]);
     let object = world.object(20_000_000);
