@@ -20,9 +20,7 @@ impl Mesh {
     /// The one place where a request's permission is looked at (and once more when its job starts).
     pub(super) fn handle_request(&mut self, now: Now, id: LinkId, message: Message) {
         let Some(key) = self.links.link(id).map(|link| link.key) else { return };
-        if self.handle_transfer(now, id, &message) {
-            return;
-        }
+        let Some(message) = self.handle_transfer(now, id, message) else { return };
         let (admission, grants) = {
             let registry = self.registry.read();
             (registry.admission(&key), registry.grants(&key, self.marks.own(now.wall)))

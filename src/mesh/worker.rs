@@ -165,23 +165,22 @@ pub(crate) fn reply_payload(me: &Me<'_>, now: Now, request: &Message, result: Re
         }
         Ok(JobResult::Deployed { name }) => Payload::DeployAck(DeployAck { success: true, name, error: String::new() }),
         Ok(JobResult::Versions(versions)) => Payload::Versions(Versions { versions }),
-        Err(e @ Error::Rejected(Refusal::Permission(_))) => failure(&e),
+        Err(e @ Error::Rejected(Refusal::Permission(_))) => error(code_of(&e), &e.to_string()),
         Err(e) if acks => {
             Payload::MinerAck(MinerAck { success: false, miner_name: String::new(), error: e.to_string() })
         }
-        Err(e) => failure(&e),
+        Err(e) => error(code_of(&e), &e.to_string()),
     }
 }
 
-/// The `error` payload for work that failed.
-pub(crate) fn failure(e: &Error) -> Payload {
-    let code = match e {
+/// The code of the `error` for work that failed.
+pub(crate) fn code_of(e: &Error) -> i64 {
+    match e {
         Error::Rejected(Refusal::Permission(_)) => ErrorCode::UNAUTHORIZED,
         Error::NotFound(_) => ErrorCode::NOT_FOUND,
         Error::TimedOut(_) => ErrorCode::TIMEOUT,
         _ => ErrorCode::OPERATION_FAILED,
-    };
-    error(code, &e.to_string())
+    }
 }
 
 /// An `error` payload.

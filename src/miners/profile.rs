@@ -44,6 +44,13 @@ impl Profile {
         Ok(profile)
     }
 
+    /// As [`Profile::decode`], and refuses keys and values of `config` that its miner type does not know.
+    pub fn decode_checked(bytes: &[u8]) -> Result<Profile> {
+        let profile = Profile::decode(bytes)?;
+        super::config::check(&profile.miner_type, &profile.config)?;
+        Ok(profile)
+    }
+
     /// The profile as it is stored: JSON, two-space indent, a newline at the end.
     pub fn encode(&self) -> Result<Vec<u8>> {
         self.validate()?;

@@ -6,18 +6,17 @@ use crate::base::{Error, Result};
 use crate::bundle;
 use crate::mesh::{Answer, CallId, Command, ConnectTo, FeedInfo, FeedObject, PAUSE1, SLOTS1};
 use crate::message::{
-    Deploy, DeployAck, GetVersions, Message, MessageType, MinerAck, Payload, RawPayload, Rollback, StopMiner,
-    VersionItem, Versions, parse_response,
+    DeployAck, GetVersions, Message, MessageType, MinerAck, Payload, RawPayload, Rollback, StopMiner, VersionItem,
+    Versions, parse_response,
 };
 use crate::miners::Profile;
 use crate::runtime::clock::system_rng;
 use crate::runtime::install::Installer;
-use crate::runtime::outgoing::{OwedEntry, OwedFile, Recipe, RecipeFile, object};
+pub use crate::runtime::outgoing::DeployFile;
+use crate::runtime::outgoing::{OwedEntry, OwedFile, Recipe, object};
 use crate::runtime::threads::STACK_HANDSHAKE;
 use crossbeam_channel::{RecvTimeoutError, bounded};
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -31,26 +30,11 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// A command's share of the control queue's bytes.
 const COMMAND_BYTES: usize = 1024;
 
-/// One file of a miner to deploy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeployFile {
-    /// Where it lies here.
-    pub file: PathBuf,
-    /// Where it goes, relative to the miner's folder: 1 to 4 names joined by `/`.
-    pub path: String,
-    /// Whether it is a program. The main file is one in any case.
-    pub executable: bool,
-}
-
 /// A miner to deploy: hashed once, read piece by piece while rigs ask for it.
 #[derive(Clone, Debug)]
 pub struct Deployment {
     object: Arc<FeedObject>,
-    name: String,
-    version: String,
-    main: String,
-    files: Vec<DeployFile>,
+    recipe: Recipe,
     profile: Option<Profile>,
     activate: bool,
 }
@@ -79,18 +63,8 @@ impl Deployment {
                 }
             },
         };
-        let recipe = Recipe {
-            name: name.to_owned(),
-            version: version.to_owned(),
-            main: main.clone(),
-            files: files
-                .iter()
-                .map(|f| RecipeFile { file: f.file.clone(), path: f.path.clone(), executable: f.executable })
-                .collect(),
-        };
-        let object = Arc::new(object(recipe)?);
-        let (name, version) = (name.to_owned(), version.to_owned());
-        Ok(Deployment { object, name, version, main, files, profile: None, activate: true })
+        let recipe = Recipe { name: name.to_owned(), version: version.to_owned(), main, files };
+        Ok(Deployment { object: Arc::new(object(recipe.clone())?), recipe, profile: None, activate: true })
     }
 
     /// Stores this profile on the rig after the install.
@@ -112,18 +86,24 @@ impl Deployment {
         let read = |f: &DeployFile| {
             std::fs::read(&f.file).map_err(|e| Error::io(format!("cannot read {}", f.file.display()), &e))
         };
-        self.files.iter().map(read).collect()
+        self.recipe.files.iter().map(read).collect()
     }
 
     /// Installs it on this very machine.
     pub(super) fn install_on(&self, installer: &Installer) -> Result<u32> {
-        let files = self.files.iter().zip(self.read_files()?).map(|(f, data)| bundle::UnpackedFile {
+        let files = self.recipe.files.iter().zip(self.read_files()?).map(|(f, data)| bundle::UnpackedFile {
             path: f.path.clone(),
             executable: f.executable,
             data,
         });
-        let miner = bundle::Unpacked { files: files.collect(), main: self.main.clone(), profile: None };
-        installer.install_own(&self.name, &self.version, &miner, self.profile.as_ref(), self.activate)
+        let miner = bundle::Unpacked { files: files.collect(), main: self.recipe.main.clone(), profile: None };
+        installer.install_unpacked(
+            &self.recipe.name,
+            &self.recipe.version,
+            &miner,
+            self.profile.as_ref(),
+            self.activate,
+        )
     }
 
     /// The object's id: the same for every rig.
@@ -138,7 +118,7 @@ impl Deployment {
 
     /// The main file's path.
     pub fn main_path(&self) -> &str {
-        &self.main
+        &self.recipe.main
     }
 }
 
@@ -314,7 +294,7 @@ impl Controller {
             let json = serde_json::to_vec(profile).map_err(|e| Error::malformed("profile", e.to_string()))?;
             let password = self.password_for(rig)?;
             let sealed = bundle::create_profile_bundle(&json, &profile.id, &password, &mut system_rng()?)?;
-            Ok(deploy_payload(sealed))
+            Ok(Payload::Deploy(sealed.into_deploy()))
         };
         let answers = self.fan_out_each(rigs, CHANGE, &payload);
         answers.into_iter().map(|(rig, answer)| (rig, answer.and_then(|(message, _)| deployed(&message)))).collect()
@@ -413,18 +393,20 @@ impl Controller {
         check_one_message(deployment, max)?;
         let password = self.password_for(rig)?;
         let contents = deployment.read_files()?;
-        let pairs = deployment.files.iter().zip(&contents);
+        let pairs = deployment.recipe.files.iter().zip(&contents);
         let files: Vec<bundle::MinerFile<'_>> =
             pairs.map(|(f, data)| bundle::MinerFile { path: &f.path, executable: f.executable, data }).collect();
         let profile = deployment.profile.as_ref().map(serde_json::to_vec).transpose();
         let profile = profile.map_err(|e| Error::malformed("profile", e.to_string()))?;
-        let (main, mut rng) = (Some(deployment.main.as_str()), system_rng()?);
+        let (main, mut rng) = (Some(deployment.main_path()), system_rng()?);
         let sealed = match profile.as_deref() {
-            Some(profile) => bundle::create_full_bundle(&files, main, profile, &deployment.name, &password, &mut rng)?,
-            None => bundle::create_miner_bundle(&files, main, None, &deployment.name, &password, &mut rng)?,
+            Some(profile) => {
+                bundle::create_full_bundle(&files, main, profile, &deployment.recipe.name, &password, &mut rng)?
+            }
+            None => bundle::create_miner_bundle(&files, main, None, &deployment.recipe.name, &password, &mut rng)?,
         };
         bundle::check_fits(&sealed, max)?;
-        let (message, _) = self.exchange(rig, deploy_payload(sealed), CHANGE)?;
+        let (message, _) = self.exchange(rig, Payload::Deploy(sealed.into_deploy()), CHANGE)?;
         deployed(&message)?;
         Ok(Deployed::default())
     }
@@ -456,20 +438,16 @@ fn only<T>(mut swept: Sweep<T>) -> Result<T> {
 
 /// Whether a miner can fit into one message at all, before a byte of it is read.
 pub(super) fn check_one_message(deployment: &Deployment, frame_bytes_max: usize) -> Result<()> {
-    let most = bundle::miner_bytes_max(&deployment.name, deployment.main_path(), 0, frame_bytes_max).unwrap_or(0);
+    let most =
+        bundle::miner_bytes_max(&deployment.recipe.name, deployment.main_path(), 0, frame_bytes_max).unwrap_or(0);
     if deployment.size() <= most as u64 {
         return Ok(());
     }
-    let (size, name) = (deployment.size(), &deployment.name);
+    let (size, name) = (deployment.size(), &deployment.recipe.name);
     Err(Error::Config(format!(
         "{name} has {size} bytes and a Go node takes at most {most} in one message: make it smaller (strip the program, \
          leave files out), or run RigMesh on the rig, which takes it in chunks"
     )))
-}
-
-fn deploy_payload(bundle: bundle::Bundle) -> Payload {
-    let bundle::Bundle { kind, name, data, checksum } = bundle;
-    Payload::Deploy(Deploy { kind, data: Some(data), checksum, name })
 }
 
 fn deployed(message: &Message) -> Result<()> {

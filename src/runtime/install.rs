@@ -7,7 +7,7 @@ use crate::base::{Error, Result, Timestamp};
 use crate::bundle::{self, Bundle, PlainProfile, Unpacked};
 use crate::identity::{Identity, PublicKey};
 use crate::message::{Deploy, DeployKind, RawPayload, VersionItem};
-use crate::miners::{self, MinerManager, Profile, ProfileManager};
+use crate::miners::{MinerManager, Profile, ProfileManager};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,19 +35,22 @@ impl Installer {
         if self.profiles.is_none() {
             return Err(Error::Failed("profile manager not configured".to_owned()));
         }
-        checked(raw.as_str().as_bytes()).map(Some)
+        Profile::decode_checked(raw.as_str().as_bytes()).map(Some)
     }
 
     /// The slot is written: switch to it, then store the profile.
     pub(crate) fn after_install(&self, name: &str, slot: u32, profile: &RawPayload, activate: bool) -> Result<()> {
-        let profile = self.profile(profile)?;
+        self.finish(name, slot, self.profile(profile)?.as_ref(), activate)
+    }
+
+    fn finish(&self, name: &str, slot: u32, profile: Option<&Profile>, activate: bool) -> Result<()> {
         if activate {
             self.switch(name, slot)?;
         }
-        if let (Some(profile), Some(profiles)) = (profile, &self.profiles) {
-            profiles.save_profile(&profile)?;
+        match (profile, &self.profiles) {
+            (Some(profile), Some(profiles)) => profiles.save_profile(profile),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn switch(&self, name: &str, slot: u32) -> Result<()> {
@@ -60,25 +63,21 @@ impl Installer {
     /// A bundle that came in one message; gives its name back (mesh.md §4).
     pub(crate) fn deploy(&self, from: &PublicKey, deploy: Deploy) -> Result<String> {
         let password = self.identity.secret().shared_secret(from)?.smsg_password();
-        let Deploy { kind, data, checksum, name } = deploy;
-        bundle::check_name(&kind, &name)?;
-        let bundle = Bundle { kind, name: name.clone(), data: data.unwrap_or_default(), checksum };
+        bundle::check_name(&deploy.kind, &deploy.name)?;
+        let bundle = Bundle::from(deploy);
+        let name = bundle.name.clone();
         match bundle.kind {
             DeployKind::Profile => {
                 // The channel is sealed, and its other end may deploy: plain JSON is as good.
                 let json = bundle::extract_profile_bundle(&bundle, &password, PlainProfile::Accepted)?;
                 let profiles =
                     self.profiles.as_ref().ok_or_else(|| Error::Failed("profile manager not configured".to_owned()))?;
-                profiles.save_profile(&checked(&json)?)?;
+                profiles.save_profile(&Profile::decode_checked(&json)?)?;
             }
             DeployKind::Miner | DeployKind::Full => {
                 let unpacked = bundle::extract_miner_bundle(bundle, &password)?;
-                let profile = unpacked.profile.as_deref().map(checked).transpose()?;
-                let slot = self.install_files(&name, "bundle", &unpacked)?;
-                self.switch(&name, slot)?;
-                if let (Some(profile), Some(profiles)) = (profile, &self.profiles) {
-                    profiles.save_profile(&profile)?;
-                }
+                let profile = unpacked.profile.as_deref().map(Profile::decode_checked).transpose()?;
+                self.install_unpacked(&name, "bundle", &unpacked, profile.as_ref(), true)?;
             }
             DeployKind::Other(kind) => {
                 return Err(Error::malformed("bundle type", crate::base::quote_value(&kind).into_owned()));
@@ -87,15 +86,8 @@ impl Installer {
         Ok(name)
     }
 
-    fn install_files(&self, name: &str, version: &str, miner: &Unpacked) -> Result<u32> {
-        let files = miner.files.iter();
-        let files: Vec<SlotFile<'_>> =
-            files.map(|f| SlotFile { path: &f.path, executable: f.executable, bytes: &f.data }).collect();
-        self.slots.install_files(name, version, &miner.main, &files, super::clock::wall())
-    }
-
-    /// A miner from files of this machine, onto this machine.
-    pub(crate) fn install_own(
+    /// A miner whose files are in memory: from a bundle, or of this very machine.
+    pub(crate) fn install_unpacked(
         &self,
         name: &str,
         version: &str,
@@ -103,13 +95,11 @@ impl Installer {
         profile: Option<&Profile>,
         activate: bool,
     ) -> Result<u32> {
-        let slot = self.install_files(name, version, miner)?;
-        if activate {
-            self.switch(name, slot)?;
-        }
-        if let (Some(profile), Some(profiles)) = (profile, &self.profiles) {
-            profiles.save_profile(profile)?;
-        }
+        let files = miner.files.iter();
+        let files: Vec<SlotFile<'_>> =
+            files.map(|f| SlotFile { path: &f.path, executable: f.executable, bytes: &f.data }).collect();
+        let slot = self.slots.install_files(name, version, &miner.main, &files, super::clock::wall())?;
+        self.finish(name, slot, profile, activate)?;
         Ok(slot)
     }
 
@@ -135,11 +125,4 @@ impl Installer {
         self.miners.version_switched(name);
         Ok(format!("{name} version {now}"))
     }
-}
-
-/// A profile from outside: well formed, and with no key its miner type does not know.
-fn checked(json: &[u8]) -> Result<Profile> {
-    let profile = Profile::decode(json)?;
-    miners::config::check(&profile.miner_type, &profile.config)?;
-    Ok(profile)
 }

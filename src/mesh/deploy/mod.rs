@@ -30,14 +30,14 @@ pub(crate) const NO_PERMISSION: &str = "no permission";
 
 impl Mesh {
     /// Messages of transfers under way, which are known by their number: no permission is looked at here, because
-    /// an unknown number does nothing. `false` for any other message.
-    pub(in crate::mesh) fn handle_transfer(&mut self, now: Now, link: LinkId, message: &Message) -> bool {
+    /// an unknown number does nothing. Any other message is given back.
+    pub(in crate::mesh) fn handle_transfer(&mut self, now: Now, link: LinkId, message: Message) -> Option<Message> {
         if message.kind == MessageType::Chunk {
             self.handle_chunk(now, link, message);
-            return true;
+            return None;
         }
         if !matches!(message.kind, MessageType::ChunkGet | MessageType::DeployDone | MessageType::DeployCancel) {
-            return false;
+            return Some(message);
         }
         match message.payload() {
             Ok(Payload::ChunkGet(get)) => self.handle_chunk_get(now, link, &get),
@@ -45,7 +45,7 @@ impl Mesh {
             Ok(Payload::DeployCancel(cancel)) => self.handle_deploy_cancel(now, link, &cancel),
             _ => log::debug!(target: "deploy", link = link.0, kind = message.kind.as_str(); "dropped: malformed"),
         }
-        true
+        None
     }
 
     fn handle_deploy_cancel(&mut self, now: Now, link: LinkId, cancel: &DeployCancel) {
@@ -68,7 +68,7 @@ impl Mesh {
         match event {
             DepotEvent::Offered { pull, result } => self.handle_offered(now, pull, result),
             DepotEvent::Stored { pull, index, result } => self.handle_stored(now, pull, index, result),
-            DepotEvent::Installed { pull, result } => self.handle_installed(now, pull, result),
+            DepotEvent::Installed { pull, result } => self.end_pull(now, pull, result),
             DepotEvent::Read { feed, h, index, chunk } => self.handle_read(now, feed, h, index, chunk),
             DepotEvent::MarksFailed => {
                 self.marks.touch();

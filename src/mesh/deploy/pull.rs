@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Bytes of every chunk but the last.
-pub(crate) const CHUNK_BYTES: u64 = 65_536;
+pub(crate) const CHUNK_BYTES: u64 = crate::bundle::CHUNK_BYTES as u64;
 /// Bounds of the window, bytes, and where it begins. On a 1.0 link a chunk travels as one message, so the
 /// window stays small.
 const WINDOW_MIN: u64 = CHUNK_BYTES;

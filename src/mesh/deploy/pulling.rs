@@ -5,6 +5,7 @@ use super::super::{Mesh, worker};
 use super::NO_PERMISSION;
 use super::pull::{Arrival, CHUNK_BYTES, Due, Pull, Stage};
 use crate::base::{Error, Now, Result};
+use crate::bundle::OBJECT_BYTES_MAX_V1;
 use crate::message::{
     ChunkGet, DeployCancel, DeployDone, DeployOffer, DeployState, ErrorCode, Message, OfferState, Payload,
 };
@@ -14,8 +15,6 @@ use std::time::Duration;
 
 /// Transfers that a rig takes at once.
 const PULLS_MAX: usize = 2;
-/// Largest object over a 1.0 link, bytes.
-const OBJECT_BYTES_MAX: u64 = 512 << 20;
 
 impl Mesh {
     /// An offer from a key that may deploy; its marks, if any, are on disk before the depot acts.
@@ -51,8 +50,7 @@ impl Mesh {
         let mut pull = Pull::new(now, offer.t.clone(), offer.h, link, permit.key, message);
         (pull.profile, pull.activate) = (offer.profile.clone(), offer.activate);
         let id = self.pulls.insert(pull);
-        let size_max = OBJECT_BYTES_MAX;
-        let task = DepotTask::Offer { pull: id, permit, marks, offer: Box::new(offer), size_max };
+        let task = DepotTask::Offer { pull: id, permit, marks, offer: Box::new(offer), size_max: OBJECT_BYTES_MAX_V1 };
         self.outputs.push_back(Output::Depot(task));
     }
 
@@ -105,8 +103,7 @@ impl Mesh {
             }
             Err(e) => {
                 self.pulls.remove(id);
-                let Payload::Error(error) = worker::failure(&e) else { return };
-                self.refuse(now, link, &request, error.code, &error.message);
+                self.refuse(now, link, &request, worker::code_of(&e), &e.to_string());
             }
         }
     }
@@ -139,7 +136,7 @@ impl Mesh {
         self.outputs.push_back(Output::Depot(task));
     }
 
-    pub(in crate::mesh) fn handle_chunk(&mut self, now: Now, link: LinkId, message: &Message) {
+    pub(in crate::mesh) fn handle_chunk(&mut self, now: Now, link: LinkId, message: Message) {
         let Some((h, index)) = chunk_head(message.payload.as_str()) else { return };
         let wanted = self
             .pulls
@@ -152,7 +149,7 @@ impl Mesh {
             return;
         };
         let Some(t) = self.pulls.pull_mut(id).map(|p| p.t.clone()) else { return };
-        let task = DepotTask::Store { pull: id, t, index, chunk: message.payload.clone() };
+        let task = DepotTask::Store { pull: id, t, index, chunk: message.payload };
         self.outputs.push_back(Output::Depot(task));
     }
 
@@ -172,22 +169,12 @@ impl Mesh {
         }
     }
 
-    pub(in crate::mesh) fn handle_installed(&mut self, now: Now, id: PullId, result: Result<u32>) {
-        self.end_pull(now, id, result);
-    }
-
     /// Tells the controller how it ended.
-    fn end_pull(&mut self, now: Now, id: PullId, result: Result<u32>) {
+    pub(in crate::mesh) fn end_pull(&mut self, now: Now, id: PullId, result: Result<u32>) {
         let Some(pull) = self.pulls.remove(id) else { return };
         let done = match &result {
             Ok(slot) => DeployDone { ok: true, slot: Some(*slot), ..DeployDone::default() },
-            Err(e) => {
-                let code = match worker::failure(e) {
-                    Payload::Error(error) => error.code,
-                    _ => ErrorCode::OPERATION_FAILED,
-                };
-                DeployDone { code: Some(code), error: e.to_string(), ..DeployDone::default() }
-            }
+            Err(e) => DeployDone { code: Some(worker::code_of(e)), error: e.to_string(), ..DeployDone::default() },
         };
         match &result {
             Ok(slot) => log::info!(target: "deploy", object = pull.t.as_str(), slot = *slot; "installed"),

@@ -46,8 +46,7 @@ impl Node {
 /// # Errors
 /// [`Error::Config`] naming what is wrong.
 pub fn parse_profile(bytes: &[u8]) -> Result<Profile> {
-    let checked = Profile::decode(bytes).and_then(|p| miners::config::check(&p.miner_type, &p.config).map(|()| p));
-    checked.map_err(|e| Error::Config(e.to_string()))
+    Profile::decode_checked(bytes).map_err(|e| Error::Config(e.to_string()))
 }
 
 pub(crate) fn execute(shared: &Arc<Shared>, request: Request, each: Each<'_>) -> Result<Summary> {

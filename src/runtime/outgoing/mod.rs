@@ -7,4 +7,5 @@ mod source;
 
 pub(crate) use cache::ChunkCache;
 pub(crate) use owed::{OwedBook, OwedEntry, OwedFile};
-pub(crate) use source::{Recipe, RecipeFile, object};
+pub use source::DeployFile;
+pub(crate) use source::{Recipe, object};

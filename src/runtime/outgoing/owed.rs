@@ -119,7 +119,7 @@ impl OwedBook {
 
 #[cfg(test)]
 mod tests {
-    use super::super::source::{RecipeFile, object};
+    use super::super::source::{DeployFile, object};
     use super::*;
     use std::sync::Arc;
 
@@ -127,7 +127,7 @@ mod tests {
     fn what_is_owed_is_found_again_and_nothing_owed_leaves_no_file() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("m"), "x").unwrap();
-        let files = vec![RecipeFile { file: dir.path().join("m"), path: "m".into(), executable: true }];
+        let files = vec![DeployFile { file: dir.path().join("m"), path: "m".into(), executable: true }];
         let recipe = Recipe { name: "m".into(), version: "1".into(), main: "m".into(), files };
         let object = Arc::new(object(recipe.clone()).unwrap());
         let profile = RawPayload::from_text(r#"{"id":"a","wallet":"4W"}"#).unwrap();
@@ -152,7 +152,7 @@ mod tests {
     fn what_an_earlier_run_left_stays_until_it_is_taken_up_or_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("m"), "x").unwrap();
-        let files = vec![RecipeFile { file: dir.path().join("m"), path: "m".into(), executable: true }];
+        let files = vec![DeployFile { file: dir.path().join("m"), path: "m".into(), executable: true }];
         let recipe = Recipe { name: "m".into(), version: "1".into(), main: "m".into(), files };
         let object = Arc::new(object(recipe).unwrap());
         let owed =

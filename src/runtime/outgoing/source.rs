@@ -18,18 +18,19 @@ pub(crate) struct Recipe {
     pub(crate) version: String,
     /// The main file's path in the object.
     pub(crate) main: String,
-    pub(crate) files: Vec<RecipeFile>,
+    pub(crate) files: Vec<DeployFile>,
 }
 
-/// One file of it.
+/// One file of a miner to deploy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RecipeFile {
+pub struct DeployFile {
     /// Where it lies here.
-    pub(crate) file: PathBuf,
-    /// Its path in the object.
-    pub(crate) path: String,
-    pub(crate) executable: bool,
+    pub file: PathBuf,
+    /// Where it goes, relative to the miner's folder: 1 to 4 names joined by `/`.
+    pub path: String,
+    /// Whether it is a program. The main file is one in any case.
+    pub executable: bool,
 }
 
 /// The files of an object, read where they lie.
@@ -116,7 +117,7 @@ mod tests {
             let file = folder.join(format!("f{i}"));
             let bytes: Vec<u8> = (0..*size).map(|n| u8::try_from((n * 7 + i) % 251).unwrap()).collect();
             std::fs::write(&file, bytes).unwrap();
-            RecipeFile { file, path: format!("bin/f{i}"), executable: i == 0 }
+            DeployFile { file, path: format!("bin/f{i}"), executable: i == 0 }
         });
         let files = files.collect();
         Recipe { name: "m".into(), version: "1".into(), main: "bin/f0".into(), files }
