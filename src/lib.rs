@@ -126,6 +126,7 @@ pub mod base;
 pub mod bundle;
 pub mod formats;
 pub mod identity;
+pub mod kad;
 mod mesh;
 pub mod message;
 pub mod miners;

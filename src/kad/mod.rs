@@ -1,0 +1,72 @@
+//! Step 5: the DHT, in which rigs are found without a server (dht.md): a Kademlia network that exists. So far its
+//! addresses, keys, records and datagrams; nothing here sends or waits.
+//!
+//! * [`Id`]: points of the key space, their [`Distance`]. [`crate::identity::Address`] is who a node or an owner is.
+//! * [`Envelope`], [`Message`], [`NodeInfo`]: the datagrams. Reading and verifying are two steps.
+//! * [`SignedRecord`] with its contents [`EndpointPayload`], [`TopicPayload`], [`Mail`], and the [`Delegation`] by which an
+//!   owner lets another key speak.
+//! * [`Rules`]: where versions of the network differ in judging.
+//!
+//! ```
+//! use rigmesh::base::{Rng, Timestamp};
+//! use rigmesh::identity::{Address, SignKey};
+//! use rigmesh::kad::{EndpointPayload, Envelope, Header, Message, Rules, SignedRecord, Stamp, TxId, encode_datagram, rec_type};
+//!
+//! // A rig says where it is, and asks a node to keep that.
+//! let (mut rng, now) = (Rng::from_number(1), Timestamp::from_unix(1_750_000_000, 0));
+//! let rig = SignKey::generate(&mut rng);
+//! let here = EndpointPayload { endpoints: Some(vec!["ws://192.0.2.7:9091/ws".into()]), ..Default::default() };
+//! let stamp = Stamp { seq: 1, timestamp: 1_749_999_995, ttl_s: 3600 };
+//! let record = SignedRecord::sign(&rig, rec_type::ENDPOINT, here.encode()?, stamp)?;
+//! let store = Message::Store { key: Some(record.default_key()), record: Box::new(record) };
+//! let datagram = encode_datagram(&Header::new(TxId::random(&mut rng)), &store, &rig)?;
+//!
+//! // The node reads it, and believes what is signed.
+//! let received = Envelope::decode(&datagram)?.verify(&Rules::default())?;
+//! assert_eq!(received.sender, Address::of_ed25519(&rig.public()));
+//! let Message::Store { record, key: Some(key) } = received.message else { panic!() };
+//! record.verify(now, &Rules::default())?;
+//! record.check_authority(&key, now, &Rules::default())?;
+//! assert_eq!(EndpointPayload::decode(record.payload())?, here);
+//! # Ok::<(), rigmesh::kad::Fault>(())
+//! ```
+//!
+//! # Bounds
+//!
+//! | what | bound |
+//! |---|---|
+//! | a datagram, sent or read | [`DATAGRAM_BYTES_MAX`] |
+//! | the body of an answer | [`BODY_BYTES_MAX`] |
+//! | payload of a topic or mailbox record | [`SHARED_PAYLOAD_BYTES_MAX`] |
+//! | memory of what was read | a small multiple of the bytes; lists grow as they are read, not by their stated count |
+
+mod chain;
+mod delegation;
+mod endpoint;
+mod envelope;
+mod fault;
+mod files;
+mod id;
+mod mailbox;
+mod message;
+mod node_info;
+mod record;
+mod record_endpoint;
+mod rules;
+mod topic;
+
+pub use delegation::{Delegation, SCOPE_NETWORK, Seal};
+pub use endpoint::{decode_observed, encode_observed, is_public_ip};
+pub use envelope::{DATAGRAM_BYTES_MAX, Envelope, Header, Received, TxId, encode_datagram};
+pub use fault::Fault;
+pub use files::{
+    PEERS_CACHE_MAX, SEEN_S_MAX, decode_peers_cache, decode_seen_peers, encode_peers_cache, encode_seen_peers,
+};
+pub use id::{Distance, Id};
+pub use mailbox::{MAIL_BODY_BYTES_MAX, Mail, Opened};
+pub use message::{BODY_BYTES_MAX, Message};
+pub use node_info::NodeInfo;
+pub use record::{Category, SHARED_PAYLOAD_BYTES_MAX, SignedRecord, Slot, Stamp, newest, rec_type};
+pub use record_endpoint::{ENDPOINT_BYTES_SERVED, EndpointPayload, NatType};
+pub use rules::Rules;
+pub use topic::{BRIEF_CHARS_MAX, TopicPayload};
