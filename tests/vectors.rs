@@ -8,6 +8,12 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
+#[path = "vectors/dht_message.rs"]
+mod dht_message;
+#[path = "vectors/dht_place.rs"]
+mod dht_place;
+#[path = "vectors/dht_record.rs"]
+mod dht_record;
 #[path = "vectors/formats_points.rs"]
 mod formats_points;
 #[path = "vectors/formats_smsg.rs"]
@@ -72,6 +78,14 @@ const DEEP: &str = "names are bounded: 32 components in an archive, 16 in a bund
 const VARINT_TOO_LARGE: &str = "levin.md: a larger value is an overflow error on writing, never truncated";
 const ALL_ARRAYS: &str = "levin.md: arrays of every scalar type are read and written";
 const NOT_NULL: &str = "a configuration and a tree are values, which are never null: the case cannot be written";
+
+const AS_RECEIVED: &str = "dht.md §2: a signature counts over the bytes as they came first, the canonical form second";
+const DETERMINISTIC: &str =
+    "dht.md §2: lengths are definite, nothing is tagged, keys are integers and stand once; no sender differs";
+const NO_WEAK_KEYS: &str = "dht-weaknesses.md §2: keys of small order, for which anyone can sign, are refused";
+const AHEAD_60: &str = "dht.md §15: a timestamp may be 60 s ahead, as in the later version";
+const GRACE_60: &str = "dht.md §15: a delegation holds for 60 s beyond its end, as in the later version";
+const DHT_MACHINE: &str = "the DHT's machine: routing table, store, queries";
 
 static TABLE: &[File] = &[
     File {
@@ -499,7 +513,231 @@ static TABLE: &[File] = &[
         ],
     },
     File { path: "formats/*", lists: &[("*", Owed("the formats issue"))], differs: &[] },
-    File { path: "dht/*", lists: &[("*", Owed("the DHT issue"))], differs: &[] },
+    File {
+        path: "dht/addresses.json",
+        lists: &[
+            ("schema", PROSE),
+            ("ed25519", Checked(dht_place::ed25519)),
+            ("ethereum", Checked(dht_place::ethereum)),
+            ("paralism", Checked(dht_place::paralism)),
+            ("parse", Checked(dht_place::parse)),
+        ],
+        differs: &[],
+    },
+    File {
+        path: "dht/xor.json",
+        lists: &[
+            ("schema", PROSE),
+            ("pairs", Checked(dht_place::xor_pairs)),
+            ("nearest", Owed(DHT_MACHINE)),
+            ("random_in_bucket", Checked(dht_place::random_in_bucket)),
+        ],
+        differs: &[],
+    },
+    File {
+        path: "dht/wireaddr.json",
+        lists: &[
+            ("schema", PROSE),
+            ("encode", Checked(dht_place::encode_observed)),
+            ("decode", Checked(dht_place::decode_observed)),
+            ("is_public_ip", Checked(dht_place::is_public_ip)),
+        ],
+        differs: &[],
+    },
+    File {
+        path: "dht/files.json",
+        lists: &[
+            ("schema", PROSE),
+            ("now", LeftOut("an input of seen_peers_text")),
+            ("accepted", LeftOut("an input of seen_peers_text")),
+            ("seen_peers_text", Checked(dht_place::seen_peers)),
+            ("peers_cache_json", Checked(dht_place::peers_cache)),
+        ],
+        differs: &[],
+    },
+    File {
+        path: "dht/messages.json",
+        lists: &[("schema", PROSE), ("messages", Checked(dht_message::messages))],
+        differs: &[],
+    },
+    File {
+        path: "dht/messages_negative.json",
+        lists: &[("schema", PROSE), ("cases", Checked(dht_message::negative))],
+        differs: &[
+            Differs {
+                list: "cases",
+                case: "FIND_NODE body with an unknown key, signature over the bytes as sent",
+                rule: AS_RECEIVED,
+            },
+            Differs {
+                list: "cases",
+                case: "FIND_NODE body with an unknown key, signature over the bytes as sent; by default",
+                rule: AS_RECEIVED,
+            },
+            Differs {
+                list: "cases",
+                case: "FIND_VALUE with later-version key 3=true (one-shot subscribe), signed as sent",
+                rule: AS_RECEIVED,
+            },
+            Differs {
+                list: "cases",
+                case: "FIND_VALUE with later-version key 3=true (one-shot subscribe), signed as sent; by default",
+                rule: AS_RECEIVED,
+            },
+            Differs { list: "cases", case: "FIND_VALUE with explicit rec_type 0, signed as sent", rule: AS_RECEIVED },
+            Differs {
+                list: "cases",
+                case: "FIND_VALUE with explicit rec_type 0, signed as sent; by default",
+                rule: AS_RECEIVED,
+            },
+            Differs {
+                list: "cases",
+                case: "STORE_RESP with later-version key 2 (already_had), signed as sent",
+                rule: AS_RECEIVED,
+            },
+            Differs {
+                list: "cases",
+                case: "STORE_RESP with later-version key 2 (already_had), signed as sent; by default",
+                rule: AS_RECEIVED,
+            },
+            Differs { list: "cases", case: "STORE_RESP empty map, signed as sent", rule: AS_RECEIVED },
+            Differs { list: "cases", case: "STORE_RESP empty map, signed as sent; by default", rule: AS_RECEIVED },
+            Differs { list: "cases", case: "header with an unknown key 5, signed as sent", rule: AS_RECEIVED },
+            Differs {
+                list: "cases",
+                case: "header with an unknown key 5, signed as sent; by default",
+                rule: AS_RECEIVED,
+            },
+            Differs { list: "cases", case: "STORE with explicit empty key, signed as sent", rule: AS_RECEIVED },
+            Differs {
+                list: "cases",
+                case: "STORE with explicit empty key, signed as sent; by default",
+                rule: AS_RECEIVED,
+            },
+            Differs {
+                list: "cases",
+                case: "FIND_NODE body as indefinite-length map, signature over canonical form",
+                rule: DETERMINISTIC,
+            },
+            Differs {
+                list: "cases",
+                case: "FIND_NODE body as indefinite-length map, signature over canonical form; by default",
+                rule: DETERMINISTIC,
+            },
+            Differs {
+                list: "cases",
+                case: "FIND_NODE target as chunked byte string, signature over canonical form",
+                rule: DETERMINISTIC,
+            },
+            Differs {
+                list: "cases",
+                case: "FIND_NODE target as chunked byte string, signature over canonical form; by default",
+                rule: DETERMINISTIC,
+            },
+            Differs {
+                list: "cases",
+                case: "FIND_NODE duplicate key 1, signature over the first value",
+                rule: DETERMINISTIC,
+            },
+            Differs {
+                list: "cases",
+                case: "FIND_NODE duplicate key 1, signature over the first value; by default",
+                rule: DETERMINISTIC,
+            },
+            Differs {
+                list: "cases",
+                case: "FIND_NODE target wrapped in CBOR tag 2, signature over untagged form",
+                rule: DETERMINISTIC,
+            },
+            Differs {
+                list: "cases",
+                case: "FIND_NODE target wrapped in CBOR tag 2, signature over untagged form; by default",
+                rule: DETERMINISTIC,
+            },
+            Differs {
+                list: "cases",
+                case: "FIND_NODE target as an array of 32 integers, signature over byte-string form",
+                rule: DETERMINISTIC,
+            },
+            Differs {
+                list: "cases",
+                case: "FIND_NODE target as an array of 32 integers, signature over byte-string form; by default",
+                rule: DETERMINISTIC,
+            },
+            Differs { list: "cases", case: "FIND_NODE with text key \"1\"", rule: DETERMINISTIC },
+            Differs { list: "cases", case: "FIND_NODE with text key \"1\"; by default", rule: DETERMINISTIC },
+            Differs { list: "cases", case: "outer indefinite-length map", rule: DETERMINISTIC },
+            Differs { list: "cases", case: "outer indefinite-length map; by default", rule: DETERMINISTIC },
+            Differs { list: "cases", case: "outer wrapped in tag 55799", rule: DETERMINISTIC },
+            Differs { list: "cases", case: "outer wrapped in tag 55799; by default", rule: DETERMINISTIC },
+            Differs {
+                list: "cases",
+                case: "small-order public key (identity point), R=identity, S=0: accepted by the reference (cofactorless RFC 8032 without small-order rejection); by default",
+                rule: NO_WEAK_KEYS,
+            },
+        ],
+    },
+    File {
+        path: "dht/records.json",
+        lists: &[("schema", PROSE), ("records", Checked(dht_record::records))],
+        differs: &[
+            Differs { list: "records", case: "at -60 s; by default", rule: AHEAD_60 },
+            Differs { list: "records", case: "at -1 s; by default", rule: AHEAD_60 },
+        ],
+    },
+    File {
+        path: "dht/records_negative.json",
+        lists: &[("schema", PROSE), ("cases", Checked(dht_record::negative))],
+        differs: &[
+            Differs { list: "cases", case: "endpoint payload duplicate keys", rule: DETERMINISTIC },
+            Differs { list: "cases", case: "endpoint payload duplicate keys; by default", rule: DETERMINISTIC },
+        ],
+    },
+    File {
+        path: "dht/record_order.json",
+        lists: &[("schema", PROSE), ("pairs", Checked(dht_record::order)), ("merges", Checked(dht_record::merges))],
+        differs: &[],
+    },
+    File {
+        path: "dht/delegation.json",
+        lists: &[
+            ("schema", PROSE),
+            ("proofs", Checked(dht_record::proofs)),
+            ("record_auth", Checked(dht_record::record_auth)),
+        ],
+        differs: &[
+            Differs { list: "proofs", case: "ed25519 at 1000 s; by default", rule: GRACE_60 },
+            Differs { list: "proofs", case: "ed25519 at 1059 s; by default", rule: GRACE_60 },
+            Differs { list: "proofs", case: "ethereum at 1000 s; by default", rule: GRACE_60 },
+            Differs { list: "proofs", case: "paralism compressed at 1000 s; by default", rule: GRACE_60 },
+            Differs { list: "record_auth", case: "delegated, expired exactly now; by default", rule: GRACE_60 },
+        ],
+    },
+    File {
+        path: "dht/topics.json",
+        lists: &[
+            ("schema", PROSE),
+            ("keys", Checked(dht_record::topic_keys)),
+            ("payloads", Checked(dht_record::topic_payloads)),
+            ("filter_entries", LeftOut("an input of filters")),
+            ("filters", Checked(dht_record::filters)),
+        ],
+        differs: &[],
+    },
+    File {
+        path: "dht/mailbox.json",
+        lists: &[
+            ("schema", PROSE),
+            ("cases", Checked(dht_message::mail)),
+            ("open_verdicts", Checked(dht_message::open_verdicts)),
+            ("max_size", Checked(dht_message::max_size)),
+        ],
+        differs: &[],
+    },
+    File { path: "dht/network_size.json", lists: &[("*", Owed(DHT_MACHINE))], differs: &[] },
+    File { path: "dht/responder.json", lists: &[("*", Owed(DHT_MACHINE))], differs: &[] },
+    File { path: "dht/routing.json", lists: &[("*", Owed(DHT_MACHINE))], differs: &[] },
+    File { path: "dht/store.json", lists: &[("*", Owed(DHT_MACHINE))], differs: &[] },
 ];
 
 #[test]

@@ -83,11 +83,16 @@ mod tests {
 
     #[test]
     fn broken_signatures_have_no_signer() {
-        for fill in [0, 27, 0xff] {
-            assert_eq!(ethereum_signer(b"", &[fill; 65]).map(|_| ()), None);
+        // r and s are zero, or above the order of the group; or the header is out of range.
+        for fill in [0, 0xff] {
+            for last in [0, 27, 28, 29] {
+                let mut signature = [fill; 65];
+                signature[64] = last;
+                assert_eq!(ethereum_signer(b"", &signature), None);
+                signature.rotate_right(1);
+                assert_eq!(paralism_signer(b"", &signature), None);
+            }
         }
-        assert_eq!(paralism_signer(b"", &[0; 65]), None);
-        assert_eq!(paralism_signer(b"", &[0xff; 65]), None);
         let mut lengths = Vec::new();
         for length in [0xfc, 0xfd, 0x1_0000] {
             push_length(&mut lengths, length);
