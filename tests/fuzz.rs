@@ -6,6 +6,8 @@
 
 #[path = "fuzz/bundles.rs"]
 mod bundles;
+#[path = "fuzz/kad.rs"]
+mod kad;
 #[path = "fuzz/levin.rs"]
 mod levin;
 #[path = "fuzz/objects.rs"]
@@ -128,6 +130,11 @@ static TARGETS: &[Target] = &[
     Target { name: "ueps_stream", law: packets::stream, deepest: |levels| packets::with_unknown_tlvs(levels + 26) },
     Target { name: "levin_stream", law: levin::stream, deepest: levin::sized },
     Target { name: "levin_storage", law: levin::storage, deepest: levin::nested },
+    Target { name: "cbor", law: kad::cbor, deepest: kad::deep_cbor },
+    Target { name: "kad_datagram", law: kad::datagram, deepest: kad::deep_datagram },
+    Target { name: "kad_record", law: kad::record, deepest: kad::deep_record },
+    Target { name: "kad_payload", law: kad::payload, deepest: kad::deep_payload },
+    Target { name: "kad_text", law: kad::text, deepest: kad::deep_text },
 ];
 
 /// A list of sigils, one letter each in front of a `|`, done to what follows: nothing above the bound comes
@@ -494,6 +501,14 @@ const TOKENS: &[&[u8]] = &[
     b"\x01\x21\x01\x01\x01\x01\x01\x01",
     b"\x01\x11\x01\x01\x01\x01\x02\x01\x01",
     b"\x02\x28\x6b\xee",
+    b"\xf6",
+    b"\xa0",
+    b"\x80",
+    b"\xbf\x01\x02\xff",
+    b"\xc1",
+    b"\x58\x20",
+    b"\xf9\x7e\x00",
+    b"\x1b\xff\xff\xff\xff\xff\xff\xff\xff",
 ];
 
 fn range(rng: &mut Rng, length: usize) -> (usize, usize) {
