@@ -47,6 +47,7 @@ mod envelope;
 mod fault;
 mod files;
 mod id;
+mod machine;
 mod mailbox;
 mod message;
 mod node_info;

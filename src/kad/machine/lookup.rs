@@ -1,0 +1,372 @@
+//! An iterative lookup as a machine of its own: which node is asked next, and when enough have answered.
+//!
+//! Candidates are kept on several paths, each of which begins with other nodes and follows only what its own answers
+//! name, so that a liar at the start of one cannot steer the others. No node is asked twice. A path is done when the
+//! nearest `close` of its candidates that still count have answered; nodes that are slow no longer count, but what they
+//! say before the end does.
+
+use crate::kad::{Distance, Id, NodeInfo, Rules, SignedRecord, newest};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Candidates remembered on a path: the nearest.
+const PATH_MAX: usize = 64;
+/// Nodes remembered in all.
+const NODES_MAX: usize = 512;
+/// Records collected.
+const RECORDS_MAX: usize = 512;
+
+/// What a lookup is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// The nearest nodes.
+    Nodes,
+    /// Records of a type (0: all), until so many answers hold the newest of each slot; `None`: from everybody who is near.
+    Records { rec_type: u8, enough: Option<usize> },
+}
+
+/// Numbers of a lookup.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// Paths.
+    pub(super) paths: usize,
+    /// Nodes asked at once on each path, those that are slow not counted.
+    pub(super) width: usize,
+    /// Nearest nodes that must have answered.
+    pub(super) close: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Fresh,
+    Asked,
+    Slow,
+    Answered,
+    Failed,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    info: NodeInfo,
+    state: State,
+}
+
+/// One lookup.
+#[derive(Debug)]
+pub(super) struct Lookup {
+    target: Id,
+    goal: Goal,
+    shape: Shape,
+    nodes: BTreeMap<Distance, Candidate>,
+    paths: Vec<BTreeSet<Distance>>,
+    /// Who is asked for which path, slow ones included.
+    asked: BTreeMap<Distance, usize>,
+    records: Vec<SignedRecord>,
+    /// Answers that held a record, and whether each held the newest of all it had.
+    hits: BTreeSet<Distance>,
+    /// Messages sent, and the longest chain of answers that led anywhere.
+    pub(super) messages: u32,
+}
+
+impl Lookup {
+    /// Begins at `seeds`, the nearest first.
+    pub(super) fn new(target: Id, goal: Goal, shape: Shape, seeds: Vec<NodeInfo>) -> Lookup {
+        let paths = shape.paths.max(1);
+        let mut lookup = Lookup {
+            target,
+            goal,
+            shape,
+            nodes: BTreeMap::new(),
+            paths: vec![BTreeSet::new(); paths],
+            asked: BTreeMap::new(),
+            records: Vec::new(),
+            hits: BTreeSet::new(),
+            messages: 0,
+        };
+        for (i, seed) in seeds.into_iter().enumerate() {
+            lookup.add(i % paths, seed);
+        }
+        lookup
+    }
+
+    /// Where it goes.
+    pub(super) fn target(&self) -> Id {
+        self.target
+    }
+
+    /// What it is for.
+    pub(super) fn goal(&self) -> &Goal {
+        &self.goal
+    }
+
+    /// The next node to ask, until there is none for now.
+    pub(super) fn next(&mut self) -> Option<NodeInfo> {
+        if self.has_enough() {
+            return None;
+        }
+        // The path that has fewest under way goes first, so that all go on.
+        let mut order: Vec<(usize, usize)> = (0..self.paths.len()).map(|path| (self.under_way(path), path)).collect();
+        order.sort_unstable();
+        for (busy, path) in order {
+            if busy >= self.shape.width {
+                continue;
+            }
+            let Some(at) = self.due(path) else { continue };
+            let Some(candidate) = self.nodes.get_mut(&at) else { continue };
+            candidate.state = State::Asked;
+            self.asked.insert(at, path);
+            self.messages += 1;
+            return Some(candidate.info.clone());
+        }
+        None
+    }
+
+    /// A node has answered: nodes that it names, records that it holds (verified, allowed at the target, of the right type).
+    pub(super) fn handle_answer(&mut self, id: &Id, nodes: Vec<NodeInfo>, records: Vec<SignedRecord>, rules: &Rules) {
+        let at = self.target.distance(id);
+        let Some(path) = self.asked.remove(&at) else { return };
+        if let Some(candidate) = self.nodes.get_mut(&at) {
+            candidate.state = State::Answered;
+        }
+        for node in nodes {
+            self.add(path, node);
+        }
+        if !records.is_empty() {
+            self.take_records(at, records, rules);
+        }
+    }
+
+    /// A node has let its usual time pass: others are asked meanwhile.
+    pub(super) fn handle_slow(&mut self, id: &Id) {
+        if let Some(candidate) = self.nodes.get_mut(&self.target.distance(id))
+            && candidate.state == State::Asked
+        {
+            candidate.state = State::Slow;
+        }
+    }
+
+    /// A node will not answer any more.
+    pub(super) fn handle_failure(&mut self, id: &Id) {
+        let at = self.target.distance(id);
+        self.asked.remove(&at);
+        if let Some(candidate) = self.nodes.get_mut(&at) {
+            candidate.state = State::Failed;
+        }
+    }
+
+    /// Whether no answer can matter any more.
+    pub(super) fn is_done(&self) -> bool {
+        self.has_enough() || (0..self.paths.len()).all(|path| self.is_path_done(path))
+    }
+
+    /// The nearest nodes that have answered, nearest first.
+    pub(super) fn answered(&self) -> impl Iterator<Item = &NodeInfo> {
+        self.nodes.values().filter(|c| c.state == State::Answered).map(|c| &c.info)
+    }
+
+    /// The records collected: the newest of each slot.
+    pub(super) fn take(self) -> Vec<SignedRecord> {
+        self.records
+    }
+
+    /// Answers that held records.
+    pub(super) fn hits(&self) -> usize {
+        self.hits.len()
+    }
+
+    fn add(&mut self, path: usize, info: NodeInfo) {
+        let at = self.target.distance(&info.node_id);
+        if !self.nodes.contains_key(&at) {
+            if self.nodes.len() >= NODES_MAX {
+                return;
+            }
+            self.nodes.insert(at, Candidate { info, state: State::Fresh });
+        }
+        let Some(path) = self.paths.get_mut(path) else { return };
+        path.insert(at);
+        if path.len() > PATH_MAX {
+            path.pop_last();
+        }
+    }
+
+    fn take_records(&mut self, from: Distance, records: Vec<SignedRecord>, rules: &Rules) {
+        let before = self.records.clone();
+        self.records.extend(records.iter().cloned());
+        let kept = newest(&self.records, rules);
+        let mut i = 0;
+        self.records.retain(|_| {
+            i += 1;
+            kept.binary_search(&(i - 1)).is_ok()
+        });
+        self.records.truncate(RECORDS_MAX);
+        // Whoever held something older than what is known now has not agreed to it.
+        if before.iter().any(|old| !self.records.contains(old)) {
+            self.hits.clear();
+        }
+        if records.iter().all(|record| self.records.contains(record)) {
+            self.hits.insert(from);
+        }
+    }
+
+    fn has_enough(&self) -> bool {
+        matches!(self.goal, Goal::Records { enough: Some(enough), .. } if self.hits.len() >= enough)
+    }
+
+    fn under_way(&self, path: usize) -> usize {
+        let waits = |at: &Distance| self.nodes.get(at).is_some_and(|c| c.state == State::Asked);
+        self.asked.iter().filter(|(at, asked_by)| **asked_by == path && waits(at)).count()
+    }
+
+    /// The nearest candidates of a path that count.
+    fn near(&self, path: usize) -> impl Iterator<Item = (Distance, State)> {
+        let nodes = self.paths.get(path).into_iter().flatten();
+        let state = |at: &Distance| Some((*at, self.nodes.get(at)?.state));
+        let counts = |(_, state): &(Distance, State)| !matches!(state, State::Failed | State::Slow);
+        nodes.filter_map(state).filter(counts).take(self.shape.close)
+    }
+
+    fn due(&self, path: usize) -> Option<Distance> {
+        self.near(path).find(|(_, state)| *state == State::Fresh).map(|(at, _)| at)
+    }
+
+    fn is_path_done(&self, path: usize) -> bool {
+        let mut near = self.near(path).peekable();
+        // Nobody left but slow ones: they are what there is to wait for.
+        if near.peek().is_none() {
+            let slow = |at: &Distance| self.nodes.get(at).is_some_and(|c| c.state == State::Slow);
+            return !self.paths.get(path).into_iter().flatten().any(slow);
+        }
+        near.all(|(_, state)| state == State::Answered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Rng;
+    use crate::identity::{Address, SignKey};
+    use crate::kad::{Stamp, rec_type};
+
+    const SHAPE: Shape = Shape { paths: 3, width: 2, close: 8 };
+
+    /// A network of `n` nodes in which everybody knows the nearest 16 of anything, and some nodes are dead.
+    struct World {
+        nodes: Vec<NodeInfo>,
+        rng: Rng,
+    }
+
+    impl World {
+        fn new(n: usize) -> World {
+            let mut rng = Rng::from_number(7);
+            let node = |i: usize, rng: &mut Rng| {
+                let mut address = [0xa0; 21];
+                rng.fill(&mut address[1..]);
+                let port = 1000 + u16::try_from(i).unwrap_or(0);
+                NodeInfo::new(Address::from_bytes(address), ([10, 0, 0, 1], port).into())
+            };
+            World { nodes: (0..n).map(|i| node(i, &mut rng)).collect(), rng }
+        }
+
+        fn nearest(&self, target: &Id, n: usize) -> Vec<NodeInfo> {
+            let mut nodes = self.nodes.clone();
+            nodes.sort_by_key(|node| target.distance(&node.node_id));
+            nodes.truncate(n);
+            nodes
+        }
+    }
+
+    #[test]
+    fn the_nearest_nodes_are_found_from_any_start_and_nobody_is_asked_twice() {
+        let mut world = World::new(400);
+        for _ in 0..20 {
+            let target = Id::from_bytes(world.rng.array());
+            let seeds: Vec<NodeInfo> = (0..5).map(|_| world.nodes[world.rng.below(400) as usize].clone()).collect();
+            let mut lookup = Lookup::new(target, Goal::Nodes, SHAPE, seeds);
+            let mut asked = BTreeSet::new();
+            while !lookup.is_done() {
+                let node = lookup.next().expect("somebody to ask");
+                assert!(asked.insert(node.node_id));
+                // Each knows 16 nodes near a point that is nearer to the target than itself, but not the whole world.
+                let view: Vec<NodeInfo> = world
+                    .nearest(&target, 60)
+                    .into_iter()
+                    .filter(|n| n.node_id.common_bits(&node.node_id) >= 1 || world.rng.below(3) == 0)
+                    .take(16)
+                    .collect();
+                lookup.handle_answer(&node.node_id, view, Vec::new(), &Rules::default());
+            }
+            let found: Vec<Id> = lookup.answered().take(4).map(|n| n.node_id).collect();
+            let best: Vec<Id> = world.nearest(&target, 4).iter().map(|n| n.node_id).collect();
+            assert_eq!(found, best);
+            assert!(asked.len() < 60, "{}", asked.len());
+        }
+    }
+
+    #[test]
+    fn the_dead_and_the_slow_hold_up_nothing() {
+        let world = World::new(100);
+        let target = Id::from_bytes([3; 32]);
+        let all = world.nearest(&target, 100);
+        let mut lookup = Lookup::new(target, Goal::Nodes, SHAPE, all[..30].to_vec());
+        let mut waiting = Vec::new();
+        while let Some(node) = lookup.next() {
+            match node.port % 3 {
+                0 => lookup.handle_failure(&node.node_id),
+                1 => {
+                    lookup.handle_slow(&node.node_id);
+                    waiting.push(node);
+                }
+                _ => lookup.handle_answer(&node.node_id, Vec::new(), Vec::new(), &Rules::default()),
+            }
+        }
+        assert!(lookup.is_done() && !waiting.is_empty());
+        // A slow answer still counts while the lookup is there.
+        let late = &waiting[0];
+        lookup.handle_answer(&late.node_id, Vec::new(), Vec::new(), &Rules::default());
+        assert!(lookup.answered().any(|node| node == late));
+    }
+
+    #[test]
+    fn only_slow_nodes_are_waited_for_and_none_at_all_is_an_end() {
+        let world = World::new(2);
+        let mut lookup = Lookup::new(Id::ZERO, Goal::Nodes, SHAPE, world.nodes.clone());
+        let (a, b) = (lookup.next().unwrap().node_id, lookup.next().unwrap().node_id);
+        lookup.handle_slow(&a);
+        lookup.handle_slow(&b);
+        assert!(!lookup.is_done() && lookup.next().is_none());
+        lookup.handle_failure(&a);
+        lookup.handle_answer(&b, Vec::new(), Vec::new(), &Rules::default());
+        assert!(lookup.is_done());
+        assert!(Lookup::new(Id::ZERO, Goal::Nodes, SHAPE, Vec::new()).is_done());
+    }
+
+    #[test]
+    fn the_newest_record_wins_and_old_answers_do_not_count_for_it() {
+        let world = World::new(40);
+        let mut rng = Rng::from_number(1);
+        let key = SignKey::generate(&mut rng);
+        let record = |seq| {
+            let stamp = Stamp { seq, timestamp: 1_750_000_000, ttl_s: 60 };
+            SignedRecord::sign(&key, rec_type::ENDPOINT, vec![0xa0], stamp).unwrap()
+        };
+        let goal = Goal::Records { rec_type: rec_type::ENDPOINT, enough: Some(2) };
+        let mut lookup = Lookup::new(record(1).default_key(), goal, SHAPE, world.nodes);
+        for (i, seq) in [1, 2, 1, 2].into_iter().enumerate() {
+            assert!(!lookup.is_done(), "after {i}");
+            let node = lookup.next().unwrap();
+            lookup.handle_answer(&node.node_id, Vec::new(), vec![record(seq)], &Rules::default());
+        }
+        // The third said something older: only the second and the fourth agree.
+        assert!(lookup.is_done() && lookup.next().is_none());
+        assert_eq!(lookup.take(), [record(2)]);
+    }
+
+    #[test]
+    fn a_liar_that_names_a_thousand_nodes_is_remembered_for_a_few() {
+        let world = World::new(3);
+        let mut lookup = Lookup::new(Id::ZERO, Goal::Nodes, SHAPE, world.nodes);
+        let crowd = World::new(2000).nodes;
+        let liar = lookup.next().unwrap();
+        lookup.handle_answer(&liar.node_id, crowd, Vec::new(), &Rules::default());
+        assert!(lookup.nodes.len() <= NODES_MAX && lookup.paths.iter().all(|path| path.len() <= PATH_MAX));
+    }
+}

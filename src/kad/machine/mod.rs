@@ -1,0 +1,3 @@
+//! The DHT node as one machine.
+
+mod lookup;
