@@ -6,7 +6,7 @@
 //! bytes after the end are refused; no sender uses them.
 //!
 //! ```
-//! use rigmesh::wire::cbor::{MapWriter, Reader};
+//! use rigmesh::wire::cbor::{CborError, MapWriter, Reader};
 //!
 //! let mut map = MapWriter::new();
 //! map.uint(1, 500).text(2, "rig");
@@ -15,7 +15,7 @@
 //!
 //! let (mut number, mut name) = (0, "");
 //! Reader::whole(&bytes, |r| {
-//!     r.map(|key, r| {
+//!     r.map(|key, r| -> Result<bool, CborError> {
 //!         match key {
 //!             1 => number = r.u16()?,
 //!             2 => name = r.text()?,
