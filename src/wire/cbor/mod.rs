@@ -9,7 +9,7 @@
 //! use rigmesh::wire::cbor::{CborError, MapWriter, Reader};
 //!
 //! let mut map = MapWriter::new();
-//! map.uint(1, 500).text(2, "rig");
+//! map.uint(1, 500u16).text(2, "rig");
 //! let bytes = map.finish();
 //! assert_eq!(bytes, [0xa2, 1, 0x19, 1, 0xf4, 2, 0x63, b'r', b'i', b'g']);
 //!
