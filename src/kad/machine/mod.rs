@@ -1,3 +1,5 @@
 //! The DHT node as one machine.
 
+mod calls;
 mod lookup;
+mod sources;

@@ -1,0 +1,179 @@
+//! Where requests come from: how many each source may send before anybody looks at their signatures, and which sources
+//! have shown that they are reached where they say they are.
+
+use crate::base::Time;
+use crate::kad::{Id, is_public_ip};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// How much of something a source may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// At once.
+    pub burst: u32,
+    /// And a second, from then on.
+    pub per_s: u32,
+}
+
+/// One source: an IPv4 address, an IPv6 network of 64 bits; in private networks and on this machine, where many nodes share
+/// an address and nobody is from outside, address and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Source(IpAddr, u16);
+
+impl Source {
+    pub(super) fn of(from: SocketAddr) -> Source {
+        let ip = from.ip().to_canonical();
+        match ip {
+            _ if !is_public_ip(ip) => Source(ip, from.port()),
+            IpAddr::V6(ip) => Source(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(), 0),
+            IpAddr::V4(_) => Source(ip, 0),
+        }
+    }
+}
+
+/// A bounded set of token buckets, one time each: the moment at which a bucket is full again.
+#[derive(Debug)]
+pub(super) struct Buckets {
+    allowance: Allowance,
+    full_at: BTreeMap<Source, Time>,
+    /// What those share for whom there is no room.
+    others: Time,
+    max: usize,
+}
+
+impl Buckets {
+    pub(super) fn new(allowance: Allowance, max: usize) -> Buckets {
+        Buckets { allowance, full_at: BTreeMap::new(), others: Time::ZERO, max: max.max(1) }
+    }
+
+    /// Takes one; false when there is none.
+    pub(super) fn take(&mut self, now: Time, source: Source) -> bool {
+        if !self.full_at.contains_key(&source) && self.full_at.len() >= self.max {
+            self.full_at.retain(|_, at| *at > now);
+        }
+        let room = self.full_at.len() < self.max;
+        let full_at = match self.full_at.get_mut(&source) {
+            Some(full_at) => full_at,
+            None if room => self.full_at.entry(source).or_insert(Time::ZERO),
+            None => &mut self.others,
+        };
+        let one = Duration::from_secs(1) / self.allowance.per_s.max(1);
+        let next = (*full_at).max(now) + one;
+        let allowed = next.since(now) <= one * self.allowance.burst.max(1);
+        if allowed {
+            *full_at = next;
+        }
+        allowed
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.full_at.len()
+    }
+}
+
+/// Which node answered at which place, and when: a request from there has a proven source.
+#[derive(Debug)]
+pub(super) struct Proven {
+    places: BTreeMap<SocketAddr, (Id, Time)>,
+    order: BTreeSet<(Time, SocketAddr)>,
+    max: usize,
+    lasts: Duration,
+}
+
+impl Proven {
+    pub(super) fn new(max: usize, lasts: Duration) -> Proven {
+        Proven { places: BTreeMap::new(), order: BTreeSet::new(), max: max.max(1), lasts }
+    }
+
+    /// A node answered there.
+    pub(super) fn note(&mut self, now: Time, place: SocketAddr, id: Id) {
+        if let Some((_, at)) = self.places.insert(place, (id, now)) {
+            self.order.remove(&(at, place));
+        }
+        self.order.insert((now, place));
+        if self.places.len() > self.max
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.places.remove(&oldest);
+        }
+    }
+
+    /// Whether this node answered there not long ago.
+    pub(super) fn is_proven(&self, now: Time, place: SocketAddr, id: &Id) -> bool {
+        self.places.get(&place).is_some_and(|(there, at)| there == id && now.since(*at) <= self.lasts)
+    }
+
+    /// Forgets what is too old to count.
+    pub(super) fn expire(&mut self, now: Time) {
+        while let Some((at, place)) = self.order.first().copied().filter(|(at, _)| now.since(*at) > self.lasts) {
+            self.order.remove(&(at, place));
+            self.places.remove(&place);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_source_is_a_network_outside_and_a_socket_at_home() {
+        let same = |a, b| Source::of(at(a)) == Source::of(at(b));
+        assert!(same("198.51.100.7:1", "198.51.100.7:2") && !same("198.51.100.7:1", "198.51.100.8:1"));
+        assert!(
+            same("[2001:db8:0:1::1]:1", "[2001:db8:0:1:ffff::]:2") && !same("[2001:db8:0:1::1]:1", "[2001:db8::1]:1")
+        );
+        assert!(!same("127.0.0.1:1", "127.0.0.1:2") && !same("10.0.0.1:1", "10.0.0.1:2"));
+        assert!(same("[::ffff:198.51.100.7]:5", "198.51.100.7:9"));
+    }
+
+    #[test]
+    fn a_flood_from_one_source_takes_nothing_from_the_others() {
+        let mut buckets = Buckets::new(Allowance { burst: 10, per_s: 5 }, 100);
+        let (loud, quiet) = (Source::of(at("198.51.100.7:1")), Source::of(at("198.51.100.8:1")));
+        let taken = |buckets: &mut Buckets, ms, source| {
+            (0..1000).filter(|_| buckets.take(Time::from_millis(ms), source)).count()
+        };
+        assert_eq!(taken(&mut buckets, 0, loud), 10);
+        assert_eq!(taken(&mut buckets, 1000, loud), 5);
+        assert_eq!(taken(&mut buckets, 1000, quiet), 10);
+        assert_eq!(taken(&mut buckets, 60_000, loud), 10);
+    }
+
+    #[test]
+    fn a_flood_of_sources_is_one_source_in_the_end() {
+        let mut buckets = Buckets::new(Allowance { burst: 10, per_s: 10 }, 50);
+        let source = |i: u32| Source(IpAddr::from((0xc633_0000 + i).to_be_bytes()), 0);
+        let taken = (0..10_000).filter(|i| buckets.take(Time::from_millis(1), source(*i))).count();
+        assert_eq!((taken, buckets.len()), (60, 50));
+        // A second later those that are full again make room.
+        assert!(buckets.take(Time::from_millis(3000), source(20_000)));
+        assert_eq!(buckets.len(), 1);
+    }
+
+    #[test]
+    fn a_place_is_proven_for_one_node_and_for_a_while() {
+        let mut proven = Proven::new(2, Duration::from_secs(60));
+        let (a, b) = (Id::from_bytes([1; 32]), Id::from_bytes([2; 32]));
+        proven.note(Time::ZERO, at("10.0.0.1:1"), a);
+        assert!(proven.is_proven(Time::from_millis(60_000), at("10.0.0.1:1"), &a));
+        assert!(!proven.is_proven(Time::ZERO, at("10.0.0.1:1"), &b));
+        assert!(!proven.is_proven(Time::ZERO, at("10.0.0.1:2"), &a));
+        assert!(!proven.is_proven(Time::from_millis(60_001), at("10.0.0.1:1"), &a));
+        for port in 1..=9 {
+            proven.note(Time::from_millis(port), SocketAddr::from(([10, 0, 0, 9], port as u16)), b);
+        }
+        assert_eq!(proven.len(), 2);
+        proven.expire(Time::from_millis(70_000));
+        assert_eq!((proven.len(), proven.order.len()), (0, 0));
+    }
+}
