@@ -59,6 +59,12 @@ mod rig;
 mod rules;
 mod topic;
 
+mod health;
+mod policy;
+mod size;
+mod subnet;
+mod table;
+
 pub use delegation::{Delegation, SCOPE_NETWORK, Seal};
 pub use endpoint::{decode_observed, encode_observed, is_public_ip};
 pub use envelope::{DATAGRAM_BYTES_MAX, Envelope, Header, Received, TxId, encode_datagram};
@@ -76,3 +82,9 @@ pub use record_endpoint::{ENDPOINT_BYTES_SERVED, EndpointPayload, NatType};
 pub use rig::{RIG_PLACES_MAX, RIG_RENEW, RIG_TTL_S, RIG_WITHDRAWN_TTL_S, RigPlace, RigRecord, next_rig_seq};
 pub use rules::Rules;
 pub use topic::{BRIEF_CHARS_MAX, TopicPayload};
+
+pub use health::{Health, PeerHealthState};
+pub use policy::{Policy, Quotas, SubnetLimits};
+pub use size::{SizeEstimate, closest_estimate, size_estimate, size_estimate_any};
+pub use subnet::Subnet;
+pub use table::{Added, Entry, Proof, Table};
