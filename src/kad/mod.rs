@@ -62,6 +62,8 @@ mod topic;
 mod health;
 mod policy;
 mod size;
+mod snapshot;
+mod store;
 mod subnet;
 mod table;
 
@@ -84,7 +86,10 @@ pub use rules::Rules;
 pub use topic::{BRIEF_CHARS_MAX, TopicPayload};
 
 pub use health::{Health, PeerHealthState};
+pub use machine::{Allowance, Counters, Done, Endpoint, Machine, Output, PeerIdentity};
 pub use policy::{Policy, Quotas, SubnetLimits};
 pub use size::{SizeEstimate, closest_estimate, size_estimate, size_estimate_any};
+pub use snapshot::{SNAPSHOT_BYTES_MAX, SavedNode, SavedRecord, Snapshot};
+pub use store::{Authority, PutError, Source, Store, StoreRecordDebug};
 pub use subnet::Subnet;
 pub use table::{Added, Entry, Proof, Table};

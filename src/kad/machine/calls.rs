@@ -68,11 +68,13 @@ impl<T> Calls<T> {
         self.calls.len() >= CALLS_MAX
     }
 
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.calls.len()
     }
 
     /// Notes a request that is sent now; its transaction.
+    #[allow(clippy::too_many_arguments)] // a request, spelled out
     pub(super) fn start(
         &mut self,
         now: Time,
@@ -142,6 +144,11 @@ impl<T> Calls<T> {
 
     pub(super) fn purpose(&self, key: u64) -> Option<&T> {
         self.calls.get(&key).map(|call| &call.purpose)
+    }
+
+    /// Who must answer a request.
+    pub(super) fn expected(&self, key: u64) -> Option<Id> {
+        self.calls.get(&key)?.expect
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {

@@ -168,9 +168,16 @@ impl Lookup {
         self.records
     }
 
-    /// Answers that held records.
-    pub(super) fn hits(&self) -> usize {
-        self.hits.len()
+    /// The records so far.
+    pub(super) fn records(&self) -> &[SignedRecord] {
+        &self.records
+    }
+
+    /// A further page of a node that has answered before.
+    pub(super) fn handle_page(&mut self, records: Vec<SignedRecord>, rules: &Rules) {
+        if !records.is_empty() {
+            self.merge(records, rules);
+        }
     }
 
     fn add(&mut self, path: usize, info: NodeInfo) {
@@ -189,6 +196,13 @@ impl Lookup {
     }
 
     fn take_records(&mut self, from: Distance, records: Vec<SignedRecord>, rules: &Rules) {
+        if self.merge(records, rules) {
+            self.hits.insert(from);
+        }
+    }
+
+    /// Keeps the newest of each slot. Says whether all that was given is among it.
+    fn merge(&mut self, records: Vec<SignedRecord>, rules: &Rules) -> bool {
         let before = self.records.clone();
         self.records.extend(records.iter().cloned());
         let kept = newest(&self.records, rules);
@@ -202,12 +216,11 @@ impl Lookup {
         if before.iter().any(|old| !self.records.contains(old)) {
             self.hits.clear();
         }
-        if records.iter().all(|record| self.records.contains(record)) {
-            self.hits.insert(from);
-        }
+        records.iter().all(|record| self.records.contains(record))
     }
 
-    fn has_enough(&self) -> bool {
+    /// Whether the newest record is agreed on.
+    pub(super) fn has_enough(&self) -> bool {
         matches!(self.goal, Goal::Records { enough: Some(enough), .. } if self.hits.len() >= enough)
     }
 

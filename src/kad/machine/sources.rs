@@ -4,7 +4,7 @@
 use crate::base::Time;
 use crate::kad::{Id, is_public_ip};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// How much of something a source may send.
@@ -22,6 +22,9 @@ pub struct Allowance {
 pub(super) struct Source(IpAddr, u16);
 
 impl Source {
+    /// Everybody.
+    pub(super) const ANY: Source = Source(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
     pub(super) fn of(from: SocketAddr) -> Source {
         let ip = from.ip().to_canonical();
         match ip {
@@ -67,7 +70,8 @@ impl Buckets {
         allowed
     }
 
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.full_at.len()
     }
 }
@@ -104,6 +108,11 @@ impl Proven {
         self.places.get(&place).is_some_and(|(there, at)| there == id && now.since(*at) <= self.lasts)
     }
 
+    /// Whether anybody answered there not long ago.
+    pub(super) fn is_known(&self, now: Time, place: SocketAddr) -> bool {
+        self.places.get(&place).is_some_and(|(_, at)| now.since(*at) <= self.lasts)
+    }
+
     /// Forgets what is too old to count.
     pub(super) fn expire(&mut self, now: Time) {
         while let Some((at, place)) = self.order.first().copied().filter(|(at, _)| now.since(*at) > self.lasts) {
@@ -112,7 +121,8 @@ impl Proven {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.places.len()
     }
 }
