@@ -6,6 +6,7 @@
 //! makes: whatever a test wants to say on a wire, and the manners of the Go node.
 
 mod depot;
+pub mod kad;
 mod node;
 pub mod stranger;
 

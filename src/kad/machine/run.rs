@@ -51,6 +51,8 @@ impl Machine {
         }
         let policy = &self.policy;
         let shape = match (&goal, policy.end_at_closest) {
+            // The bucket wants nodes, not the very nearest ones.
+            (_, true) if matches!(after, After::Refill(_)) => Shape { paths: 1, width: 3, close: 3 },
             (_, false) => Shape { paths: 1, width: policy.good_slots + policy.unknown_slots, close: usize::MAX },
             (Goal::Records { enough: Some(_), .. }, _) => Shape { paths: policy.paths, width: 2, close: policy.k / 2 },
             _ => Shape { paths: 1, width: policy.good_slots, close: policy.k },
