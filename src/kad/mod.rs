@@ -58,6 +58,8 @@ mod topic;
 mod health;
 mod policy;
 mod size;
+mod snapshot;
+mod store;
 mod subnet;
 mod table;
 
@@ -80,5 +82,7 @@ pub use topic::{BRIEF_CHARS_MAX, TopicPayload};
 pub use health::{Health, PeerHealthState};
 pub use policy::{Policy, Quotas, SubnetLimits};
 pub use size::{SizeEstimate, closest_estimate, size_estimate, size_estimate_any};
+pub use snapshot::{SNAPSHOT_BYTES_MAX, SavedNode, SavedRecord, Snapshot};
+pub use store::{Authority, PutError, Source, Store, StoreRecordDebug};
 pub use subnet::Subnet;
 pub use table::{Added, Entry, Proof, Table};

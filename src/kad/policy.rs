@@ -185,6 +185,8 @@ pub struct Policy {
     pub mailbox_per_sender: usize,
     /// The longest that a record is held without being sent again; none for as long as it says.
     pub lifetime_max: Option<Duration>,
+    /// Whether records leave when their time is over. The Go node drops them when their key is written again.
+    pub expire: bool,
     /// How much others may fill, if there are limits.
     pub quotas: Option<Quotas>,
     /// Whether a full store drops what is farthest from this node's id, not what was not asked for the longest time; and
@@ -227,6 +229,7 @@ impl Default for Policy {
             source_burst: 400,
             store_bytes_max: 64 << 20,
             lifetime_max: Some(secs(24 * 3600)),
+            expire: true,
             quotas: Some(Quotas {
                 publisher_records: 256,
                 publisher_bytes: 256 << 10,
@@ -310,6 +313,7 @@ impl Policy {
             mailbox_per_key: 50,
             mailbox_per_sender: 4,
             lifetime_max: None,
+            expire: false,
             quotas: None,
             fair_eviction: false,
         }
