@@ -61,11 +61,11 @@
 //! | 8 | `node` | the handles: [`Node`], [`Controller`], [`Transport`], [`SharedRegistry`] |
 //! | 7 | `runtime`, `sim` | the only room that blocks: sockets, files, processes, threads; and its virtual twin |
 //! | 6 | `mesh` | the node as one machine: links, calls, dials, requests, deployments, freshness |
-//! | 5 | [`session`], [`peers`], [`miners`] | one connection; the registry; what runs on a rig |
+//! | 5 | [`session`], [`peers`], [`kad`], [`miners`] | one connection; the registry; the DHT; what runs on a rig |
 //! | 4 | [`bundle`] | what is deployed: manifests of objects, and bundles as Go nodes make them |
 //! | 3 | [`message`] | the fifteen messages |
-//! | 2 | [`identity`] | keys, ids, challenges |
-//! | 1 | [`wire`] | binary protocols: UEPS packets with their dispatcher, Levin |
+//! | 2 | [`identity`] | keys, ids, challenges, addresses in the DHT |
+//! | 1 | [`wire`] | binary protocols: UEPS packets with their dispatcher, Levin, deterministic CBOR |
 //! | 1 | [`formats`] | TRIX and its transforms, the sealing sigil, SMSG, STMF, TIM and STIM, JSON as Go spells it |
 //! | 0 | [`base`] | time, randomness, errors, bounds |
 //!

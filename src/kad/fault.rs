@@ -1,6 +1,6 @@
 //! Why a datagram, a record, a delegation or a mailbox message is refused.
 
-use crate::base::Error;
+use crate::base::{Error, Refusal};
 use crate::wire::cbor::CborError;
 use std::fmt;
 
@@ -68,6 +68,9 @@ impl From<CborError> for Fault {
 
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Error {
-        Error::malformed("DHT message", fault.to_string())
+        match fault {
+            Fault::Future | Fault::Expired => Refusal::Stale(fault.to_string()).into(),
+            _ => Error::malformed("DHT message", fault.to_string()),
+        }
     }
 }

@@ -67,6 +67,10 @@ impl Mail {
         ephemeral: &[u8; 32],
         nonce: [u8; 12],
     ) -> Result<Vec<u8>, Fault> {
+        match self.body.as_ref().map_or(0, Vec::len) {
+            0..=MAIL_BODY_BYTES_MAX => {}
+            bytes => return Err(Fault::TooLarge { bytes, max: MAIL_BODY_BYTES_MAX }),
+        }
         let theirs =
             VerifyingKey::from_bytes(recipient_key).map_err(|_| Fault::Mailbox("the recipient's key is none"))?;
         let ours = StaticSecret::from(*ephemeral);

@@ -5,6 +5,7 @@
 //! * [`Envelope`], [`Message`], [`NodeInfo`]: the datagrams. Reading and verifying are two steps.
 //! * [`SignedRecord`] with its contents [`EndpointPayload`], [`TopicPayload`], [`Mail`], and the [`Delegation`] by which an
 //!   owner lets another key speak.
+//! * [`RigRecord`]: what a rig publishes about itself.
 //! * [`Rules`]: where versions of the network differ in judging.
 //!
 //! ```
@@ -47,11 +48,13 @@ mod envelope;
 mod fault;
 mod files;
 mod id;
+mod key_blob;
 mod mailbox;
 mod message;
 mod node_info;
 mod record;
 mod record_endpoint;
+mod rig;
 mod rules;
 mod topic;
 
@@ -71,11 +74,13 @@ pub use files::{
     PEERS_CACHE_MAX, SEEN_S_MAX, decode_peers_cache, decode_seen_peers, encode_peers_cache, encode_seen_peers,
 };
 pub use id::{Distance, Id};
+pub use key_blob::{KEY_BLOB_BYTES, decrypt_key_blob, encrypt_key_blob};
 pub use mailbox::{MAIL_BODY_BYTES_MAX, Mail, Opened};
 pub use message::{BODY_BYTES_MAX, Message};
 pub use node_info::NodeInfo;
 pub use record::{Category, SHARED_PAYLOAD_BYTES_MAX, SignedRecord, Slot, Stamp, newest, rec_type};
 pub use record_endpoint::{ENDPOINT_BYTES_SERVED, EndpointPayload, NatType};
+pub use rig::{RIG_PLACES_MAX, RIG_RENEW, RIG_TTL_S, RIG_WITHDRAWN_TTL_S, RigPlace, RigRecord, next_rig_seq};
 pub use rules::Rules;
 pub use topic::{BRIEF_CHARS_MAX, TopicPayload};
 

@@ -357,7 +357,7 @@ mod tests {
             assert_eq!(verdict(61, rules), Err(Fault::Expired));
         }
         let forever = Stamp { timestamp: u64::MAX, ..STAMP };
-        assert_eq!(super::tests::record(2, b"", forever).unwrap().expires_at(), u64::MAX);
+        assert_eq!(self::record(2, b"", forever).unwrap().expires_at(), u64::MAX);
     }
 
     #[test]

@@ -6,16 +6,16 @@
 //! bytes after the end are refused; no sender uses them.
 //!
 //! ```
-//! use rigmesh::wire::cbor::{MapWriter, Reader};
+//! use rigmesh::wire::cbor::{CborError, MapWriter, Reader};
 //!
 //! let mut map = MapWriter::new();
-//! map.uint(1, 500).text(2, "rig");
+//! map.uint(1, 500u16).text(2, "rig");
 //! let bytes = map.finish();
 //! assert_eq!(bytes, [0xa2, 1, 0x19, 1, 0xf4, 2, 0x63, b'r', b'i', b'g']);
 //!
 //! let (mut number, mut name) = (0, "");
 //! Reader::whole(&bytes, |r| {
-//!     r.map(|key, r| {
+//!     r.map(|key, r| -> Result<bool, CborError> {
 //!         match key {
 //!             1 => number = r.u16()?,
 //!             2 => name = r.text()?,
