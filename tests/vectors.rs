@@ -89,6 +89,8 @@ const DETERMINISTIC: &str =
 const NO_WEAK_KEYS: &str = "dht-weaknesses.md §2: keys of small order, for which anyone can sign, are refused";
 const AHEAD_60: &str = "dht.md §15: a timestamp may be 60 s ahead, as in the later version";
 const GRACE_60: &str = "dht.md §15: a delegation holds for 60 s beyond its end, as in the later version";
+const PROVEN_FIRST: &str =
+    "dht-weaknesses.md §1, 1: a newcomer that answered takes the place of a node only heard of, without a question";
 const DHT_MACHINE: &str = "the DHT's machine: routing table, store, queries";
 
 static TABLE: &[File] = &[
@@ -747,7 +749,14 @@ static TABLE: &[File] = &[
     File {
         path: "dht/routing.json",
         lists: &[("schema", PROSE), ("cases", Checked(dht_table::routing))],
-        differs: &[],
+        differs: &[
+            Differs { list: "cases", case: "cases[1] op 57; by default", rule: PROVEN_FIRST },
+            Differs { list: "cases", case: "cases[1] op 58; by default", rule: PROVEN_FIRST },
+            Differs { list: "cases", case: "cases[2] op 56; by default", rule: PROVEN_FIRST },
+            Differs { list: "cases", case: "cases[3] op 53; by default", rule: PROVEN_FIRST },
+            Differs { list: "cases", case: "cases[6] op 56; by default", rule: PROVEN_FIRST },
+            Differs { list: "cases", case: "cases[6] op 58; by default", rule: PROVEN_FIRST },
+        ],
     },
     File {
         path: "dht/store.json",

@@ -22,6 +22,9 @@ use usage::Usage;
 /// Records that leave in one call of [`Store::handle_timeout`], so that it never takes long.
 const EXPIRED_AT_ONCE: usize = 1000;
 
+/// A rule of one's own about what is kept (dht-api.md, `RecordAuthFunc`): key, record, time.
+pub type AuthorityRule = Box<dyn Fn(&Id, &SignedRecord, Timestamp) -> Result<(), Fault> + Send>;
+
 /// Who may keep what where.
 #[derive(Default)]
 pub enum Authority {
@@ -30,8 +33,8 @@ pub enum Authority {
     BuiltIn,
     /// Nothing is asked. For tests.
     Anyone,
-    /// One's own rule, asked after signature, time and key were found right (dht-api.md, `RecordAuthFunc`).
-    Custom(Box<dyn Fn(&Id, &SignedRecord, Timestamp) -> Result<(), Fault> + Send>),
+    /// One's own rule, asked after signature, time and key were found right.
+    Custom(AuthorityRule),
 }
 
 impl Authority {
@@ -554,7 +557,15 @@ mod tests {
         let mut record = SignedRecord::sign_delegated(&op, &delegation, 2, vec![1], stamp).unwrap();
         assert_eq!(store.put(now(0), None, record.clone(), peer(1)), Ok(()));
         record.delegation.clear();
-        assert!(matches!(store.put(now(0), None, record, peer(1)), Err(PutError::Stale | PutError::NotAllowed(_))));
+        assert!(matches!(store.put(now(0), None, record, peer(1)), Err(PutError::NotAllowed(_))));
+        // Under a topic, too, and in a mailbox.
+        for (rec_type, payload) in [(rec_type::TOPIC, &b"\xa1\x02\x61t"[..]), (rec_type::MAILBOX, b"x")] {
+            let mut record = SignedRecord::sign_delegated(&op, &delegation, rec_type, payload.to_vec(), stamp).unwrap();
+            let key = Some(Id::of_topic("rigs"));
+            assert_eq!(store.put(now(0), key, record.clone(), peer(1)), Ok(()));
+            record.delegation.clear();
+            assert!(matches!(store.put(now(0), key, record, peer(1)), Err(PutError::NotAllowed(_))));
+        }
         let late = SignedRecord::sign_delegated(&op, &delegation, 2, vec![2], Stamp { seq: 2, ..stamp }).unwrap();
         assert!(matches!(store.put(now(200), None, late.clone(), peer(1)), Err(PutError::NotAllowed(_))));
         let own_rule = Authority::Custom(Box::new(|_, record, _| match record.seq {
