@@ -8,6 +8,8 @@
 mod bundles;
 #[path = "fuzz/kad.rs"]
 mod kad;
+#[path = "fuzz/kad_tables.rs"]
+mod kad_tables;
 #[path = "fuzz/levin.rs"]
 mod levin;
 #[path = "fuzz/objects.rs"]
@@ -135,6 +137,7 @@ static TARGETS: &[Target] = &[
     Target { name: "kad_record", law: kad::record, deepest: kad::deep_record },
     Target { name: "kad_payload", law: kad::payload, deepest: kad::deep_payload },
     Target { name: "kad_text", law: kad::text, deepest: kad::deep_text },
+    Target { name: "kad_snapshot", law: kad_tables::snapshot, deepest: kad_tables::deep_snapshot },
 ];
 
 /// A list of sigils, one letter each in front of a `|`, done to what follows: nothing above the bound comes

@@ -14,6 +14,10 @@ mod dht_message;
 mod dht_place;
 #[path = "vectors/dht_record.rs"]
 mod dht_record;
+#[path = "vectors/dht_responder.rs"]
+mod dht_responder;
+#[path = "vectors/dht_store.rs"]
+mod dht_store;
 #[path = "vectors/dht_table.rs"]
 mod dht_table;
 #[path = "vectors/formats_points.rs"]
@@ -87,7 +91,8 @@ const DETERMINISTIC: &str =
 const NO_WEAK_KEYS: &str = "dht-weaknesses.md §2: keys of small order, for which anyone can sign, are refused";
 const AHEAD_60: &str = "dht.md §15: a timestamp may be 60 s ahead, as in the later version";
 const GRACE_60: &str = "dht.md §15: a delegation holds for 60 s beyond its end, as in the later version";
-const DHT_MACHINE: &str = "the DHT's machine: routing table, store, queries";
+const PROVEN_FIRST: &str =
+    "dht-weaknesses.md §1, 1: a newcomer that answered takes the place of a node only heard of, without a question";
 
 static TABLE: &[File] = &[
     File {
@@ -741,13 +746,57 @@ static TABLE: &[File] = &[
         lists: &[("schema", PROSE), ("cases", Checked(dht_table::network_size))],
         differs: &[],
     },
-    File { path: "dht/responder.json", lists: &[("*", Owed(DHT_MACHINE))], differs: &[] },
+    File {
+        path: "dht/responder.json",
+        lists: &[("schema", PROSE), ("cases", Checked(dht_responder::exchanges))],
+        differs: &[],
+    },
     File {
         path: "dht/routing.json",
         lists: &[("schema", PROSE), ("cases", Checked(dht_table::routing))],
-        differs: &[],
+        differs: &[
+            Differs { list: "cases", case: "cases[1] op 57; by default", rule: PROVEN_FIRST },
+            Differs { list: "cases", case: "cases[1] op 58; by default", rule: PROVEN_FIRST },
+            Differs { list: "cases", case: "cases[2] op 56; by default", rule: PROVEN_FIRST },
+            Differs { list: "cases", case: "cases[3] op 53; by default", rule: PROVEN_FIRST },
+            Differs { list: "cases", case: "cases[6] op 56; by default", rule: PROVEN_FIRST },
+            Differs { list: "cases", case: "cases[6] op 58; by default", rule: PROVEN_FIRST },
+        ],
     },
-    File { path: "dht/store.json", lists: &[("*", Owed(DHT_MACHINE))], differs: &[] },
+    File {
+        path: "dht/store.json",
+        lists: &[
+            ("schema", PROSE),
+            ("note", PROSE),
+            ("cases", Checked(dht_store::cases)),
+            ("limits", Checked(dht_store::limits)),
+        ],
+        differs: &[
+            Differs { list: "cases", case: "cases[0] op 20; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[0] get 4; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[1] op 30; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[1] get 2; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[2] op 1; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[2] op 19; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[3] op 22; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[3] op 30; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[4] op 11; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[4] op 24; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[4] get 0; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[5] op 25; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[6] op 10; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[6] op 17; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[7] op 16; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[7] op 20; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[7] op 22; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[7] op 29; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[7] get 2; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[8] op 5; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[8] op 9; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[9] op 5; by default", rule: AHEAD_60 },
+            Differs { list: "cases", case: "cases[9] op 26; by default", rule: AHEAD_60 },
+        ],
+    },
 ];
 
 #[test]

@@ -7,6 +7,10 @@
 //!   owner lets another key speak.
 //! * [`RigRecord`]: what a rig publishes about itself.
 //! * [`Rules`]: where versions of the network differ in judging.
+//! * [`Policy`]: every constant and switch of the machine, ours and the Go node's.
+//! * [`Table`]: who is known, in 256 buckets, and whom to name, ask and replace. [`Health`]: how peers fare, how long their
+//!   answers take, where they are. [`size_estimate`], [`closest_estimate`]: how many nodes there are.
+//! * [`Store`]: the records this node keeps for others. [`Snapshot`]: table and store as bytes.
 //!
 //! ```
 //! use rigmesh::base::{Rng, Timestamp};
@@ -39,6 +43,10 @@
 //! | a datagram, sent or read | [`DATAGRAM_BYTES_MAX`] |
 //! | the body of an answer | [`BODY_BYTES_MAX`] |
 //! | payload of a topic or mailbox record | [`SHARED_PAYLOAD_BYTES_MAX`] |
+//! | nodes of the table | 256 times [`Policy::k`], candidates 256 times [`Policy::pending_max`] |
+//! | peers whose health is known | [`Policy::peers_max`] |
+//! | keys of the store, its bytes | [`Policy::keys_max`], [`Policy::store_bytes_max`]; per publisher and source [`Quotas`] |
+//! | a snapshot | [`SNAPSHOT_BYTES_MAX`] |
 //! | memory of what was read | a small multiple of the bytes; lists grow as they are read, not by their stated count |
 
 mod chain;
@@ -90,6 +98,6 @@ pub use machine::{Allowance, Counters, Done, Endpoint, Machine, Output, PeerIden
 pub use policy::{Policy, Quotas, SubnetLimits};
 pub use size::{SizeEstimate, closest_estimate, size_estimate, size_estimate_any};
 pub use snapshot::{SNAPSHOT_BYTES_MAX, SavedNode, SavedRecord, Snapshot};
-pub use store::{Authority, PutError, Source, Store, StoreRecordDebug};
+pub use store::{Authority, AuthorityRule, PutError, Source, Store, StoreRecordDebug};
 pub use subnet::Subnet;
 pub use table::{Added, Entry, Proof, Table};

@@ -270,16 +270,15 @@ impl SignedRecord {
         }
     }
 
-    /// Whether the signer may speak for the address, and the record be kept at `key` (dht.md §8.3): topic and mailbox
-    /// records anywhere; every other at the id of its address, signed by its key or by one it has delegated to.
+    /// Whether the signer may speak for the address, and the record be kept at `key` (dht.md §8.3): it is signed by the
+    /// address's key or by one that has been delegated to; and, but for topic and mailbox records, kept at the id of the
+    /// address.
     ///
     /// # Errors
     /// [`Fault::NotAllowed`], or what is wrong with the delegation.
     pub fn check_authority(&self, key: &Id, now: Timestamp, rules: &Rules) -> Result<(), Fault> {
-        if matches!(self.category(), Category::Topic | Category::Mailbox) {
-            return Ok(());
-        }
-        if *key != self.default_key() {
+        let anywhere = matches!(self.category(), Category::Topic | Category::Mailbox);
+        if !anywhere && *key != self.default_key() {
             return Err(Fault::NotAllowed("an owner's record at another key than its own"));
         }
         if Address::of_ed25519(&self.pubkey) == self.address {

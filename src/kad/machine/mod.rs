@@ -101,6 +101,8 @@ enum Purpose {
     Probe,
     /// Whether a requester is where it says.
     ReturnPath,
+    /// Whether somebody is back who fell silent.
+    Feeler,
     /// A copy of a published record.
     Copy(u64),
     /// Whether a node that took no copy has it already.
@@ -132,6 +134,10 @@ pub struct Machine {
     proven: Proven,
     seen: BTreeMap<Id, u64>,
     contacts: u64,
+    /// Nodes that fell silent, and seeds: asked now and then, so that a network in parts becomes one again.
+    lost: VecDeque<SocketAddr>,
+    /// When this node looked around for the last time because a lost one came back.
+    healed_at: Option<Time>,
     external_ip: Option<IpAddr>,
     local_port: u16,
     passive: bool,
@@ -169,6 +175,8 @@ impl Machine {
             proven: Proven::new(PROVEN_MAX, PROVEN_FOR),
             seen: BTreeMap::new(),
             contacts: 0,
+            lost: VecDeque::new(),
+            healed_at: None,
             external_ip: None,
             local_port: 0,
             passive: false,
@@ -313,6 +321,7 @@ impl Machine {
             Purpose::Lookup { run, page } => self.handle_step(now, run, page, from, &received),
             Purpose::Probe => self.table.handle_probe(now.mono, &id, true),
             Purpose::ReturnPath => self.handle_return_path(now, from, id),
+            Purpose::Feeler => self.handle_back(now),
             Purpose::Copy(set) => self.handle_copied(now, set, id, from, &received.message),
             Purpose::Confirm(set) => self.handle_confirmed(now, set, id, &received.message),
             Purpose::Replica(set) => self.replicas.handle_alive(now.mono, set, &id, true, &self.policy),
@@ -333,8 +342,9 @@ impl Machine {
     fn handle_failure(&mut self, now: Now, call: Call<Purpose>) {
         let id = call.expect.or_else(|| self.health.id_at(&call.to));
         // Who only claimed to be somewhere may never have been there.
-        if let Some(id) = id.filter(|_| !matches!(call.purpose, Purpose::ReturnPath)) {
+        if let Some(id) = id.filter(|_| !matches!(call.purpose, Purpose::ReturnPath | Purpose::Feeler)) {
             self.health.handle_failure(now.mono, id);
+            let known = self.table.entry(&id).is_some_and(super::Entry::is_verified);
             match call.purpose {
                 Purpose::Probe => {
                     self.health.handle_probe_failure(now.mono, &id);
@@ -342,6 +352,9 @@ impl Machine {
                 }
                 _ if !self.policy.strangers_evict => self.table.handle_probe(now.mono, &id, false),
                 _ => {}
+            }
+            if known && self.table.entry(&id).is_none() {
+                self.note_lost(call.to);
             }
         }
         match (call.purpose, id) {

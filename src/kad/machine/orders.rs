@@ -247,6 +247,7 @@ impl Machine {
         if seeds.is_empty() {
             return self.done(order, Ok(Done::Joined(self.table.len())));
         }
+        seeds.iter().for_each(|seed| self.note_lost(*seed));
         self.pings.joins.insert(order, Join { left: seeds.len(), answered: 0, looking: false });
         for seed in seeds {
             let patience = self.owner_patience(now, *seed, self.policy.bootstrap_timeout);

@@ -2,11 +2,17 @@
 
 use super::lookup::Goal;
 use super::run::After;
-use super::{Machine, PROVEN_FOR};
+use super::{Machine, Purpose};
 use crate::base::Now;
-use crate::kad::{Id, files::SEEN_S_MAX};
+use crate::kad::{Id, Message, files::SEEN_S_MAX};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
 
+/// Places of lost nodes that are remembered: the latest.
+const LOST_MAX: usize = 64;
+/// After a lost node came back, the next look around is not before this.
+const HEAL_EVERY: Duration = Duration::from_secs(60);
 /// Buckets that are filled at once after joining.
 const FIRST_REFILLS: usize = 24;
 
@@ -19,7 +25,7 @@ impl Machine {
         if !self.passive {
             self.refill(now, self.policy.refills_max);
         }
-        debug_assert!(PROVEN_FOR > self.policy.maintenance_every);
+        self.look_for_lost(now);
         self.proven.expire(now.mono);
         self.probe_replicas(now);
         let oldest = crate::kad::record::unix_seconds(now.wall).saturating_sub(SEEN_S_MAX);
@@ -40,6 +46,36 @@ impl Machine {
         if !self.passive && self.policy.refill_gaps {
             self.refill(now, FIRST_REFILLS);
         }
+    }
+
+    /// Somebody who answered before has left the table.
+    pub(super) fn note_lost(&mut self, at: SocketAddr) {
+        if !self.policy.strangers_evict && !self.lost.contains(&at) {
+            self.lost.push_back(at);
+            if self.lost.len() > LOST_MAX {
+                self.lost.pop_front();
+            }
+        }
+    }
+
+    /// Asks one of the lost each time, in turn.
+    fn look_for_lost(&mut self, now: Now) {
+        let Some(at) = self.lost.pop_front() else { return };
+        if self.health.id_at(&at).is_some_and(|id| self.table.entry(&id).is_some()) {
+            return; // it is back already
+        }
+        self.lost.push_back(at);
+        let patience = self.owner_patience(now, at, self.policy.probe_timeout);
+        self.call(now, at, None, Message::Ping { address: self.address }, patience, Purpose::Feeler);
+    }
+
+    /// A lost node is back: perhaps so are many, with all whom they know.
+    pub(super) fn handle_back(&mut self, now: Now) {
+        if self.passive || self.healed_at.is_some_and(|at| now.mono.since(at) < HEAL_EVERY) {
+            return;
+        }
+        self.healed_at = Some(now.mono);
+        self.begin(now, self.id, Goal::Nodes, After::Joined(0), self.policy.refill_budget);
     }
 
     /// Nodes that were in direct contact, and when: Unix seconds. For the file of dht.md §14.3.
