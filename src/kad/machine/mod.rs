@@ -493,3 +493,6 @@ fn is_answer(message: &Message) -> bool {
 fn no_room() -> Error {
     Error::Busy
 }
+
+#[cfg(test)]
+mod tests;
