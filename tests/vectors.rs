@@ -8,6 +8,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
+#[path = "vectors/dht_machine.rs"]
+mod dht_machine;
 #[path = "vectors/dht_message.rs"]
 mod dht_message;
 #[path = "vectors/dht_place.rs"]
@@ -91,8 +93,6 @@ const DETERMINISTIC: &str =
 const NO_WEAK_KEYS: &str = "dht-weaknesses.md §2: keys of small order, for which anyone can sign, are refused";
 const AHEAD_60: &str = "dht.md §15: a timestamp may be 60 s ahead, as in the later version";
 const GRACE_60: &str = "dht.md §15: a delegation holds for 60 s beyond its end, as in the later version";
-const PROVEN_FIRST: &str =
-    "dht-weaknesses.md §1, 1: a newcomer that answered takes the place of a node only heard of, without a question";
 
 static TABLE: &[File] = &[
     File {
@@ -741,67 +741,11 @@ static TABLE: &[File] = &[
         ],
         differs: &[],
     },
-    File {
-        path: "dht/network_size.json",
-        lists: &[("schema", PROSE), ("cases", Checked(dht_table::network_size))],
-        differs: &[],
-    },
-    File {
-        path: "dht/responder.json",
-        lists: &[("schema", PROSE), ("cases", Checked(dht_responder::exchanges))],
-        differs: &[],
-    },
-    File {
-        path: "dht/routing.json",
-        lists: &[("schema", PROSE), ("cases", Checked(dht_table::routing))],
-        differs: &[
-            Differs { list: "cases", case: "cases[1] op 57; by default", rule: PROVEN_FIRST },
-            Differs { list: "cases", case: "cases[1] op 58; by default", rule: PROVEN_FIRST },
-            Differs { list: "cases", case: "cases[2] op 56; by default", rule: PROVEN_FIRST },
-            Differs { list: "cases", case: "cases[3] op 53; by default", rule: PROVEN_FIRST },
-            Differs { list: "cases", case: "cases[6] op 56; by default", rule: PROVEN_FIRST },
-            Differs { list: "cases", case: "cases[6] op 58; by default", rule: PROVEN_FIRST },
-        ],
-    },
-    File {
-        path: "dht/store.json",
-        lists: &[
-            ("schema", PROSE),
-            ("note", PROSE),
-            ("cases", Checked(dht_store::cases)),
-            ("limits", Checked(dht_store::limits)),
-        ],
-        differs: &[
-            Differs { list: "cases", case: "cases[0] op 20; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[0] get 4; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[1] op 30; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[1] get 2; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[2] op 1; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[2] op 19; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[3] op 22; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[3] op 30; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[4] op 11; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[4] op 24; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[4] get 0; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[5] op 25; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[6] op 10; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[6] op 17; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[7] op 16; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[7] op 20; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[7] op 22; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[7] op 29; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[7] get 2; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[8] op 5; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[8] op 9; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[9] op 5; by default", rule: AHEAD_60 },
-            Differs { list: "cases", case: "cases[9] op 26; by default", rule: AHEAD_60 },
-        ],
-    },
 ];
 
 #[test]
 fn every_vector_is_decided_and_every_decision_holds() {
-    let report = support::run(TABLE);
+    let report = support::run(&TABLE.iter().chain(dht_machine::ROWS).collect::<Vec<_>>());
     println!("{} cases run", report.cases);
     assert!(report.faults.is_empty(), "{} faults\n{}", report.faults.len(), report.faults.join("\n"));
     assert!(report.cases > 0);

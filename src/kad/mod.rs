@@ -69,6 +69,7 @@ mod topic;
 
 mod health;
 mod policy;
+mod saved;
 mod size;
 mod snapshot;
 mod store;
@@ -96,8 +97,9 @@ pub use topic::{BRIEF_CHARS_MAX, TopicPayload};
 pub use health::{Health, PeerHealthState};
 pub use machine::{Allowance, Counters, Done, Endpoint, Machine, Output, PeerIdentity};
 pub use policy::{Policy, Quotas, SubnetLimits};
+pub use saved::{SavedNode, SavedRecord};
 pub use size::{SizeEstimate, closest_estimate, size_estimate, size_estimate_any};
-pub use snapshot::{SNAPSHOT_BYTES_MAX, SavedNode, SavedRecord, Snapshot};
+pub use snapshot::{SNAPSHOT_BYTES_MAX, Snapshot};
 pub use store::{Authority, AuthorityRule, PutError, Source, Store, StoreRecordDebug};
 pub use subnet::Subnet;
 pub use table::{Added, Entry, Proof, Table};

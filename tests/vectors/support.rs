@@ -172,7 +172,7 @@ fn files(folder: &Path) -> BTreeSet<String> {
 }
 
 /// Carries the table out.
-pub(crate) fn run(table: &[File]) -> Report {
+pub(crate) fn run(table: &[&File]) -> Report {
     let folder = folder();
     let mut report = Report::default();
     let found = files(&folder);

@@ -1,6 +1,8 @@
 //! Who gets into a full bucket of the routing table, and who leaves for it (dht.md §10.1–10.3).
 
-use super::{Added, Entry, Moment, Probe, Table};
+use super::bucket::Probe;
+use super::entry::{Entry, Moment};
+use super::{Added, Table};
 use crate::base::Time;
 use crate::kad::{Id, Subnet};
 

@@ -4,6 +4,7 @@
 //! Nothing is asked in here: [`Table::poll_probe`] names a node, the caller sends it a PING in its own time and tells
 //! [`Table::handle_probe`] what came of it.
 
+mod bucket;
 mod entry;
 mod evict;
 mod nearest;
@@ -13,11 +14,11 @@ pub use entry::{Entry, Proof};
 
 use super::{Id, NodeInfo, Policy, Subnet};
 use crate::base::Time;
+use bucket::Bucket;
 use entry::Moment;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use upkeep::Refill;
 
 /// What became of a node that was offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,26 +33,6 @@ pub enum Added {
     Refused(&'static str),
 }
 
-/// The nodes that share a number of first bits with this one.
-#[derive(Clone, Debug, Default)]
-struct Bucket {
-    /// Least recently heard of first.
-    main: Vec<Entry>,
-    /// Oldest first.
-    pending: VecDeque<Entry>,
-    probe: Option<Probe>,
-    refill: Refill,
-}
-
-/// A question to an entry of a full bucket.
-#[derive(Clone, Debug)]
-struct Probe {
-    id: Id,
-    since: Moment,
-    /// Who takes its place at once if it is silent; otherwise one of the candidates does.
-    newcomer: Option<Entry>,
-}
-
 /// See the head of the module.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -61,16 +42,6 @@ pub struct Table {
     buckets: BTreeMap<u8, Bucket>,
     probes: VecDeque<Id>,
     last_answer: Option<Moment>,
-}
-
-impl Bucket {
-    fn place(&self, id: &Id) -> Option<usize> {
-        self.main.iter().position(|entry| entry.info.node_id == *id)
-    }
-
-    fn waiting(&self, id: &Id) -> Option<usize> {
-        self.pending.iter().position(|entry| entry.info.node_id == *id)
-    }
 }
 
 impl Table {

@@ -4,18 +4,6 @@ use super::{Entry, Moment, Table};
 use crate::base::{Rng, Time};
 use crate::kad::Id;
 
-/// What is known of the refills of a bucket.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Refill {
-    last: Option<Moment>,
-    /// How many in a row found nobody new.
-    futile: usize,
-    /// Whether the bucket had enough fresh entries when it was looked at last.
-    healthy: bool,
-    /// Entries and candidates when the last one began.
-    size: usize,
-}
-
 impl Table {
     /// At most `max` candidates to be asked whether they are alive. Those that wait for too long are forgotten.
     pub fn pending_to_probe(&mut self, now: Time, max: usize) -> Vec<Id> {
