@@ -139,9 +139,9 @@ pub mod session;
 pub mod sim;
 pub mod wire;
 
-pub use mesh::{FeedInfo, LinkInfo};
+pub use mesh::{FeedInfo, IntentAnswer, IntentContext, IntentSource, Intents, LinkInfo, ThreatInfo};
 pub use node::control;
-pub use node::{Config, Controller, DeployFile, Deployed, Deployment, Node, NodeBuilder, Sweep, Transport};
+pub use node::{Config, Controller, DeployFile, Deployed, Deployment, Node, NodeBuilder, Sweep, Transport, UepsKey};
 pub use runtime::clock::system_rng;
 pub use runtime::crew::Cores;
 pub use runtime::depot::{DepotLimits, SlotFile, SlotVersion, Slots, VersionState};
@@ -158,6 +158,7 @@ pub use runtime::log_filter::{LOG_COMPONENTS, LogFilter};
 pub use runtime::log_sink::{LogFormat, init_log, init_log_as};
 pub use runtime::net::tls::TlsPair;
 pub use runtime::process::{DeclaredCommand, MinerSettings, ProcessMinerManager};
+pub use runtime::ueps::send_packet;
 
 /// The README's example is compiled and run with the documentation tests.
 #[cfg(doctest)]

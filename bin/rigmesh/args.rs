@@ -783,6 +783,7 @@ pub(crate) struct UepsArgs {
 pub(crate) enum UepsCommand {
     Build(UepsBuild),
     Read(UepsRead),
+    Send(UepsSend),
 }
 
 /// Make a packet and sign it.
@@ -838,6 +839,46 @@ pub(crate) struct UepsRead {
     /// take unknown TLVs in the header; the payload's beginning is then not proven
     #[argh(switch)]
     pub(crate) lenient: bool,
+}
+
+/// Send a packet to rigs over their links, or to a plain TCP listener with its pre-shared key. Without a payload it is made
+/// of a number, the time, and the options. The same packet twice is refused.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "send")]
+pub(crate) struct UepsSend {
+    /// names, ids or beginnings of ids
+    #[argh(positional)]
+    pub(crate) rigs: Vec<String>,
+    /// every rig
+    #[argh(switch)]
+    pub(crate) all: bool,
+    /// a plain listener instead of rigs: HOST:PORT
+    #[argh(option)]
+    pub(crate) tcp: Option<String>,
+    /// with --tcp: the file with the key both sides know
+    #[argh(option)]
+    pub(crate) key_file: Option<PathBuf>,
+    /// handshake, compute, rehab, custom, or a number from 0 to 255
+    #[argh(option)]
+    pub(crate) intent: String,
+    /// for compute: the profile to start, which the rig has
+    #[argh(option)]
+    pub(crate) profile: Option<String>,
+    /// for rehab: why, as its status will say
+    #[argh(option)]
+    pub(crate) reason: Option<String>,
+    /// the threat score, 0 to 65535; receivers refuse more than 50000 (default: 0)
+    #[argh(option, default = "0")]
+    pub(crate) threat: u16,
+    /// the payload as text
+    #[argh(option)]
+    pub(crate) payload: Option<String>,
+    /// the file with the payload, or - for standard input
+    #[argh(option)]
+    pub(crate) payload_file: Option<PathBuf>,
+    /// with --tcp: how long to wait for the answer, seconds (default: 30)
+    #[argh(option, default = "30")]
+    pub(crate) timeout: u64,
 }
 
 /// Look at CryptoNote nodes (monerod and its kin), and at what they send.

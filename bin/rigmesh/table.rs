@@ -191,8 +191,9 @@ pub(crate) fn status(rows: &[Value], colour: bool) -> String {
 
 /// The registry.
 pub(crate) fn peers(rows: &[Value], colour: bool) -> String {
-    let headers = ["NAME", "ID", "ADDRESS", "ROLE", "ADMITTED", "GRANTS", "LINK", "LATENCY", "SCORE"];
-    let lines: Vec<Vec<Cell>> = rows
+    let threats: Vec<Cell> = rows.iter().map(threat).collect();
+    let mut headers = vec!["NAME", "ID", "ADDRESS", "ROLE", "ADMITTED", "GRANTS", "LINK", "LATENCY", "SCORE"];
+    let mut lines: Vec<Vec<Cell>> = rows
         .iter()
         .map(|row| {
             let grants: Vec<&str> =
@@ -214,7 +215,22 @@ pub(crate) fn peers(rows: &[Value], colour: bool) -> String {
             ]
         })
         .collect();
+    // Nearly always there is none.
+    if threats.iter().any(|cell| *cell != Cell::default()) {
+        headers.push("THREAT");
+        lines.iter_mut().zip(threats).for_each(|(line, threat)| line.push(threat));
+    }
     render(&headers, &lines, colour)
+}
+
+/// What a peer's forged packets have come to.
+fn threat(row: &Value) -> Cell {
+    let number = |key| row.get("threat").and_then(|threat| threat.get(key)).and_then(Value::as_u64);
+    match (number("refused_for_s"), number("score")) {
+        (Some(seconds), _) => Cell::toned(format!("refused for {} min", seconds.div_ceil(60)), Tone::Bad),
+        (None, Some(score)) => Cell::new(score.to_string()),
+        (None, None) => Cell::default(),
+    }
 }
 
 /// The profiles.
