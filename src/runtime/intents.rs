@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::jobs::pause_or_resume;
-use crate::base::{Error, Result, quote_value};
+use crate::base::{Error, Result};
 use crate::identity::Identity;
 use crate::mesh::IntentHost;
 use crate::message::SUPPORTED_PROTOCOL_VERSIONS;
@@ -69,7 +69,8 @@ impl IntentHost for Host {
     }
 
     fn pause_rig(&self, reason: &str) -> Result<String> {
-        let why = if reason.is_empty() { "rehab".to_owned() } else { format!("rehab: {}", quote_value(reason)) };
+        let plain: String = reason.chars().filter(|c| !c.is_control()).collect();
+        let why = if plain.is_empty() { "rehab".to_owned() } else { format!("rehab: {plain}") };
         pause_or_resume(self.miners()?.as_ref(), None, Some(&why))
     }
 }

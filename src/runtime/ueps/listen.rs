@@ -1,7 +1,7 @@
 //! The plain TCP listener: thread `ueps` accepts, thread `ueps/<n>` serves one connection.
 //!
 //! Every packet is verified before anything else is done for it. A wrong HMAC is answered by nothing and raises the
-//! threat of the address it came from; an address above the threshold is closed and refused for ten minutes. What is
+//! threat of the address it came from, and closes a connection that has brought nothing better; an address above the threshold is closed and refused for ten minutes. What is
 //! verified is known by the key's name: its grants, its rate, and its window of packets seen, which all connections
 //! of the key share. Answers are signed with a key of their own, so that they cannot be sent back as packets.
 
@@ -254,7 +254,9 @@ impl<'a> Served<'a> {
         let now: Time = self.shared.clock.mono();
         log::warn!(target: "dispatcher", address:% = self.ip; "integrity violation: HMAC mismatch (ThreatScore +100)");
         match self.shared.threats.lock().handle_mismatch(now, &self.ip) {
-            Standing::Admitted(_) => Ok(()),
+            Standing::Admitted(_) if self.key.is_some() => Ok(()),
+            // Nobody is told that a key is wrong, but nobody who has the wrong one need wait either.
+            Standing::Admitted(_) => Err(Error::malformed("UEPS packet", "signed with none of the keys")),
             Standing::RefusedUntil(_) => {
                 log::warn!(target: "dispatcher", address:% = self.ip; "threat score exceeded: refused for ten minutes");
                 Err(Refusal::Limit("threat score exceeded".to_owned()).into())
