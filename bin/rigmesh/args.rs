@@ -844,7 +844,11 @@ pub(crate) struct UepsRead {
 /// Send a packet to rigs over their links, or to a plain TCP listener with its pre-shared key. Without a payload it is made
 /// of a number, the time, and the options. The same packet twice is refused.
 #[derive(Debug, FromArgs)]
-#[argh(subcommand, name = "send")]
+#[argh(
+    subcommand,
+    name = "send",
+    example = "{command_name} --all --intent compute --profile night\n{command_name} rig-1 --intent rehab --reason \"too hot\"\n{command_name} --tcp 127.0.0.1:9095 --key-file panel.key --intent handshake"
+)]
 pub(crate) struct UepsSend {
     /// names, ids or beginnings of ids
     #[argh(positional)]

@@ -251,6 +251,19 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn threats_are_a_column_only_when_there_are_some() {
+        let quiet = json!({ "name": "a", "threat": null });
+        assert!(!peers(std::slice::from_ref(&quiet), false).contains("THREAT"));
+        let shown = peers(
+            &[quiet, json!({ "threat": { "score": 300 } }), json!({ "threat": { "refused_for_s": 541 } })],
+            false,
+        );
+        let lines: Vec<&str> = shown.lines().collect();
+        assert!(lines[0].ends_with("THREAT") && lines[2].ends_with("  300"), "{shown}");
+        assert!(lines[3].ends_with("refused for 10 min"), "{shown}");
+    }
+
+    #[test]
     fn a_hashrate_has_a_unit_and_unknown_is_a_question_mark() {
         for (hashes, shown) in [
             (None, "?"),
