@@ -271,7 +271,7 @@ fn monerod_answers_handshake_timed_sync_and_ping() {
         let response = connection.call(&Message::request(command::SUPPORT_FLAGS, empty.clone()), &local).unwrap();
         assert_eq!(SupportFlags::decode(&response.payload).unwrap().support_flags, node.support_flags);
         let refused = connection.call(&Message::request(4711, empty), &local).unwrap_err();
-        let code = return_code::UNKNOWN_COMMAND.into();
+        let code = i64::from(return_code::UNKNOWN_COMMAND);
         assert!(matches!(refused, Error::Remote { code: c, .. } if c == code), "{refused:?}");
         assert_eq!(settled(&local)["incoming"], true);
         serve_while_mining(&mut connection, &local, 3, 4);
