@@ -315,7 +315,15 @@ fn monerod_keeps_the_connection_it_dialled_only_when_its_handshake_is_answered_a
     let name = "monerod_keeps_the_connection_it_dialled_only_when_its_handshake_is_answered_as_our_listener_does";
     apart(name, |folder| {
         let listener = TcpListener::bind(OURS).unwrap();
-        let accept = || LevinConnection::from_socket(listener.accept().unwrap().0, settings()).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let accept = || {
+            let mut dialled = None;
+            eventually("monerod to dial us", 60, || {
+                dialled = listener.accept().ok();
+                dialled.is_some()
+            });
+            LevinConnection::from_socket(dialled.unwrap().0, settings()).unwrap()
+        };
         let _monerod = Monerod::start(folder);
         let local = observer();
         for code in [return_code::OK, return_code::FORMAT] {
