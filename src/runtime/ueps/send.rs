@@ -2,9 +2,9 @@
 
 use crate::base::{Error, Result};
 use crate::mesh::IntentAnswer;
+use crate::runtime::net::plain::connect;
 use crate::wire::ueps::{Deframer, Header, Key, Reading, decode, encode_to};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
 
 /// Sends a packet to a node's plain listener and waits for the answer to it, all within `timeout`.
@@ -22,7 +22,7 @@ pub fn send_packet(
     let mut packet = Vec::new();
     encode_to(header, payload, key, &mut packet)?;
     let until = Instant::now() + timeout;
-    let mut socket = connect(address, until)?;
+    let mut socket = connect(address, timeout)?;
     let cut = |e: std::io::Error| Error::Unreachable(format!("{address}: {e}"));
     socket.set_write_timeout(Some(left(until, address)?)).map_err(cut)?;
     socket.write_all(&packet).map_err(cut)?;
@@ -51,21 +51,6 @@ pub fn send_packet(
             }
         }
     }
-}
-
-fn connect(address: &str, until: Instant) -> Result<TcpStream> {
-    let found = address.to_socket_addrs().map_err(|e| match e.kind() {
-        ErrorKind::InvalidInput => Error::Config(format!("{address:?} is no HOST:PORT: {e}")),
-        _ => Error::Unreachable(format!("{address}: {e}")),
-    })?;
-    let mut why = "the name has no address".to_owned();
-    for at in found {
-        match TcpStream::connect_timeout(&at, left(until, address)?) {
-            Ok(socket) => return Ok(socket),
-            Err(e) => why = e.to_string(),
-        }
-    }
-    Err(Error::Unreachable(format!("{address}: {why}")))
 }
 
 fn left(until: Instant, address: &str) -> Result<Duration> {
