@@ -8,6 +8,7 @@
 //! is to be sent comes out as [`Output`].
 
 mod calls;
+mod codes;
 mod deploy;
 mod dials;
 mod intents;

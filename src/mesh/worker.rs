@@ -1,6 +1,7 @@
 //! The rig's side of commands (mesh.md §4): what a peer may ask, which permission it needs, and
 //! how the result of the slow work becomes a reply. The work itself is a job of the runtime.
 
+use super::codes::code_of;
 use super::io::{JobId, JobResult, LinkId, Work};
 use crate::base::{Error, Now, Refusal, Result, Time, Timestamp};
 use crate::formats::gojson;
@@ -173,16 +174,6 @@ pub(crate) fn reply_payload(me: &Me<'_>, now: Now, request: &Message, result: Re
             Payload::MinerAck(MinerAck { success: false, miner_name: String::new(), error: e.to_string() })
         }
         Err(e) => error(code_of(&e), &e.to_string()),
-    }
-}
-
-/// The code of the `error` for work that failed.
-pub(crate) fn code_of(e: &Error) -> i64 {
-    match e {
-        Error::Rejected(Refusal::Permission(_)) => ErrorCode::UNAUTHORIZED,
-        Error::NotFound(_) => ErrorCode::NOT_FOUND,
-        Error::TimedOut(_) => ErrorCode::TIMEOUT,
-        _ => ErrorCode::OPERATION_FAILED,
     }
 }
 

@@ -12,7 +12,7 @@ pub use answer::IntentAnswer;
 pub(crate) use builtin::{IntentHost, register_builtin};
 pub(crate) use packets::{REPLAYS_MAX, threat_error};
 
-use super::worker::code_of;
+use super::codes::code_of;
 use crate::base::Error;
 use crate::identity::PublicKey;
 use crate::message::ErrorCode;

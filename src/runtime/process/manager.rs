@@ -266,7 +266,7 @@ impl MinerManager for ProcessMinerManager {
             self.desired.lock().pause(name, false)?;
             return Err(Error::Failed(format!("{name} is being started or stopped already")));
         }
-        let paused = Paused::new(name, &instance.miner_type, Ok(instance.request.clone()), Some(Arc::clone(&instance)));
+        let paused = Paused::new(name, &instance.miner_type, Ok(instance.request.clone()), Some(instance.clone()));
         let mut inner = self.inner.lock();
         inner.instances.retain(|_, other| !Arc::ptr_eq(other, &instance));
         inner.paused.insert(name.to_owned(), paused);
