@@ -34,7 +34,9 @@ pub(crate) fn ueps(globals: &Globals, out: &Out, command: UepsCommand) -> Result
 /// 32 bytes, or their hex or base64 with white space around it.
 fn key(path: &Path) -> Result<Key, Exit> {
     let bytes = Zeroizing::new(files::read(path, KEY_FILE_BYTES_MAX)?);
-    Key::from_text_or_bytes(&bytes).map_err(|e| Exit::new(exit::CONFIG, format!("{}: {e}", path.display())))
+    let none =
+        |_| Exit::new(exit::CONFIG, format!("{} holds no key: 32 bytes, or their hex or base64", path.display()));
+    Key::from_text_or_bytes(&bytes).map_err(none)
 }
 
 /// A name, or a number from 0 to 255, in hex behind `0x`.

@@ -28,7 +28,8 @@ pub(crate) fn read_ueps_key(path: &Path) -> Result<Key> {
     let shown = path.display();
     let bytes = atomic::read(path, KEY_FILE_BYTES_MAX)?.map(Zeroizing::new);
     let bytes = bytes.ok_or_else(|| Error::Config(format!("{shown}: there is no such file")))?;
-    Key::from_text_or_bytes(&bytes).map_err(|e| Error::Config(format!("{shown}: {e}")))
+    let none = |_| Error::Config(format!("{shown} holds no key: 32 bytes, or their hex or base64"));
+    Key::from_text_or_bytes(&bytes).map_err(none)
 }
 
 /// Reads the keys of a configuration: name, file, grants.
