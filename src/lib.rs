@@ -60,7 +60,7 @@
 //! |---|---|---|
 //! | 8 | `node` | the handles: [`Node`], [`Controller`], [`Transport`], [`SharedRegistry`] |
 //! | 7 | `runtime`, `sim` | the only room that blocks: sockets, files, processes, threads; and its virtual twin |
-//! | 6 | `mesh` | the node as one machine: links, calls, dials, requests, deployments, freshness |
+//! | 6 | `mesh` | the node as one machine: links, calls, dials, requests, intents, deployments, freshness |
 //! | 5 | [`session`], [`peers`], [`kad`], [`miners`] | one connection; the registry; the DHT; what runs on a rig |
 //! | 4 | [`bundle`] | what is deployed: manifests of objects, and bundles as Go nodes make them |
 //! | 3 | [`message`] | the fifteen messages |
@@ -91,7 +91,7 @@
 //!
 //! `dispatcher`, `listen`, `jobs/0` and `jobs/1` (a hung one is replaced, at most eight), `store`, `depot` from the first deployment on, and `conn/<peer>` for
 //! every connection. Short-lived: `hs/<address>` dials or accepts, does TLS, upgrade and handshake; `conn/<n>/w` writes while
-//! there is a backlog. A rig adds `miner/<name>` for each miner, a daemon `control` and `signal`. Blocking sends go only towards the
+//! there is a backlog. With a plain listener for packets `ueps`, and `ueps/<n>` for each of its connections. A rig adds `miner/<name>` for each miner, a daemon `control` and `signal`. Blocking sends go only towards the
 //! dispatcher, so no ring of waiting threads can form; away from it a full queue is a typed `Busy`. Whoever starts a
 //! thread joins it.
 //!
@@ -113,6 +113,10 @@
 //! * Chunks travel unparsed to that thread; the dispatcher reads only their number. They pass outside the rate limits,
 //!   because the rig asked for each of them.
 //! * `get_versions` and `rollback` are messages of ours (capability `slots1`), in no specification but here.
+//! * UEPS packets over 1.0 links travel in messages of ours, `ueps` and `ueps_reply` (capability `ueps1`). Every verified packet is
+//!   answered by a packet whose JSON names the HMAC that it answers; over plain TCP under a key derived for answers.
+//! * On plain TCP forgeries count for the address and not only for the connection, because a new connection costs nothing.
+//! * A pause of a whole rig is a state of the rig, not of its miners: nothing starts until it is resumed as a whole.
 //! * Archives are read by a reader of our own, on one slice, that refuses what it does not know; the `tar` crate, whose header
 //!   types it uses, merges PAX and GNU headers by itself and takes sizes in several spellings. The tests hold the two
 //!   against each other.
@@ -140,9 +144,9 @@ pub mod session;
 pub mod sim;
 pub mod wire;
 
-pub use mesh::{FeedInfo, LinkInfo};
+pub use mesh::{FeedInfo, IntentAnswer, IntentContext, IntentSource, Intents, LinkInfo, ThreatInfo};
 pub use node::control;
-pub use node::{Config, Controller, DeployFile, Deployed, Deployment, Node, NodeBuilder, Sweep, Transport};
+pub use node::{Config, Controller, DeployFile, Deployed, Deployment, Node, NodeBuilder, Sweep, Transport, UepsKey};
 pub use runtime::clock::system_rng;
 pub use runtime::crew::Cores;
 pub use runtime::depot::{DepotLimits, SlotFile, SlotVersion, Slots, VersionState};
@@ -159,6 +163,7 @@ pub use runtime::log_filter::{LOG_COMPONENTS, LogFilter};
 pub use runtime::log_sink::{LogFormat, init_log, init_log_as};
 pub use runtime::net::tls::TlsPair;
 pub use runtime::process::{DeclaredCommand, MinerSettings, ProcessMinerManager};
+pub use runtime::ueps::send_packet;
 
 /// The README's example is compiled and run with the documentation tests.
 #[cfg(doctest)]

@@ -14,6 +14,8 @@ mod deploy;
 mod levin;
 #[path = "cli/log.rs"]
 mod log;
+#[path = "cli/packets.rs"]
+mod packets;
 #[path = "cli/peers.rs"]
 mod peers;
 #[path = "cli/seal.rs"]

@@ -130,6 +130,11 @@ static TARGETS: &[Target] = &[
     // 58 unknown TLVs fit beside the six known ones.
     Target { name: "ueps", law: packets::packet, deepest: |levels| packets::with_unknown_tlvs(levels + 26) },
     Target { name: "ueps_stream", law: packets::stream, deepest: |levels| packets::with_unknown_tlvs(levels + 26) },
+    Target {
+        name: "ueps_answer",
+        law: packets::answer,
+        deepest: |levels| format!(r#"{{"re":"","ok":true,"body":{}}}"#, nested(levels - 1)).into_bytes(),
+    },
     Target { name: "levin_stream", law: levin::stream, deepest: levin::sized },
     Target { name: "levin_storage", law: levin::storage, deepest: levin::nested },
     Target { name: "cbor", law: kad::cbor, deepest: kad::deep_cbor },

@@ -23,6 +23,8 @@ mod handshake;
 mod lifecycle;
 #[path = "story/links.rs"]
 mod links;
+#[path = "story/packets.rs"]
+mod packets;
 
 use rigmesh::message::{ErrorPayload, Message, MessageType, Payload, Ping, StartMiner};
 use rigmesh::peers::Grants;

@@ -149,6 +149,19 @@ fn the_house_rules_hold() {
 }
 
 #[test]
+fn no_file_of_the_binary_or_of_the_tests_and_benches_is_too_long() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["bin", "benches", "tests"] {
+        sources(&root.join(folder), &mut files);
+    }
+    let long = files.iter().filter(|file| std::fs::read_to_string(file).unwrap().lines().count() > LINES_MAX);
+    let names: Vec<_> = long.map(|file| file.strip_prefix(root).unwrap().display().to_string()).collect();
+    assert!(files.len() > 20, "no sources found under {}", root.display());
+    assert!(names.is_empty(), "more than {LINES_MAX} lines, split by what they do: {names:?}");
+}
+
+#[test]
 fn the_rules_see_what_they_forbid() {
     assert_eq!(rooms_used("use crate::mesh::Mesh;"), ["mesh"]);
     assert_eq!(rooms_used("use crate::{base::{Error, Now}, runtime::clock};"), ["base", "runtime"]);

@@ -117,7 +117,7 @@ fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> 
         Command::Resume(args) => remote::pause(globals, out, args.rigs, args.all, args.miner, true),
         Command::Logs(args) => remote::logs(globals, out, args),
         Command::Bundle(args) => bundle::bundle(out, args.command),
-        Command::Ueps(args) => ueps::ueps(out, args.command),
+        Command::Ueps(args) => ueps::ueps(globals, out, args.command),
         Command::Levin(args) => levin::levin(out, args.command),
         Command::Profiles(args) => remote::profiles(globals, out, args.command),
         Command::Deploy(args) => deploy::deploy(globals, out, args),

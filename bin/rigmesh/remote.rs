@@ -352,7 +352,7 @@ pub(crate) fn pause(
     let done = if resume { "resumed" } else { "paused" };
     ask(globals, out, &request)?.show(out, |row| {
         let miners = table::text(row, "miners");
-        let miners = if miners.is_empty() { "nothing: no miner was started there" } else { miners };
+        let miners = if miners.is_empty() { "the rig, where no miner was started" } else { miners };
         format!("{}: {done} {}", table::safe(label(row)), table::safe(miners))
     })
 }

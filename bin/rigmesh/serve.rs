@@ -45,6 +45,9 @@ pub(crate) fn serve(globals: &Globals, out: &Out, args: &Serve) -> Result<(), Ex
     if config.listen != "none" {
         builder = builder.listen(config.listen.clone());
     }
+    if !config.ueps_listen.is_empty() {
+        builder = builder.ueps_listen(config.ueps_listen.clone());
+    }
     if args.open {
         builder = builder.open();
     }

@@ -191,8 +191,9 @@ pub(crate) fn status(rows: &[Value], colour: bool) -> String {
 
 /// The registry.
 pub(crate) fn peers(rows: &[Value], colour: bool) -> String {
-    let headers = ["NAME", "ID", "ADDRESS", "ROLE", "ADMITTED", "GRANTS", "LINK", "LATENCY", "SCORE"];
-    let lines: Vec<Vec<Cell>> = rows
+    let threats: Vec<Cell> = rows.iter().map(threat).collect();
+    let mut headers = vec!["NAME", "ID", "ADDRESS", "ROLE", "ADMITTED", "GRANTS", "LINK", "LATENCY", "SCORE"];
+    let mut lines: Vec<Vec<Cell>> = rows
         .iter()
         .map(|row| {
             let grants: Vec<&str> =
@@ -214,7 +215,22 @@ pub(crate) fn peers(rows: &[Value], colour: bool) -> String {
             ]
         })
         .collect();
+    // Nearly always there is none.
+    if threats.iter().any(|cell| *cell != Cell::default()) {
+        headers.push("THREAT");
+        lines.iter_mut().zip(threats).for_each(|(line, threat)| line.push(threat));
+    }
     render(&headers, &lines, colour)
+}
+
+/// What a peer's forged packets have come to.
+fn threat(row: &Value) -> Cell {
+    let number = |key| row.get("threat").and_then(|threat| threat.get(key)).and_then(Value::as_u64);
+    match (number("refused_for_s"), number("score")) {
+        (Some(seconds), _) => Cell::toned(format!("refused for {} min", seconds.div_ceil(60)), Tone::Bad),
+        (None, Some(score)) => Cell::new(score.to_string()),
+        (None, None) => Cell::default(),
+    }
 }
 
 /// The profiles.
@@ -233,6 +249,19 @@ pub(crate) fn profiles(rows: &[Value], colour: bool) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn threats_are_a_column_only_when_there_are_some() {
+        let quiet = json!({ "name": "a", "threat": null });
+        assert!(!peers(std::slice::from_ref(&quiet), false).contains("THREAT"));
+        let shown = peers(
+            &[quiet, json!({ "threat": { "score": 300 } }), json!({ "threat": { "refused_for_s": 541 } })],
+            false,
+        );
+        let lines: Vec<&str> = shown.lines().collect();
+        assert!(lines[0].ends_with("THREAT") && lines[2].ends_with("  300"), "{shown}");
+        assert!(lines[3].ends_with("refused for 10 min"), "{shown}");
+    }
 
     #[test]
     fn a_hashrate_has_a_unit_and_unknown_is_a_question_mark() {

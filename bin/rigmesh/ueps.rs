@@ -1,15 +1,19 @@
-//! `ueps build` and `ueps read`: signed packets as files and through pipes. No node is asked.
+//! `ueps build` and `ueps read`: signed packets as files and through pipes; `ueps send`: to rigs, or to a plain listener.
 
-use crate::args::{STDIN, UepsBuild, UepsCommand, UepsRead};
+use crate::args::{Globals, STDIN, UepsBuild, UepsCommand, UepsRead, UepsSend};
 use crate::exit::{self, Exit};
 use crate::files;
 use crate::output::Out;
+use crate::remote::{ask, label, rigs};
 use crate::table::{self, Cell, safe};
-use rigmesh::base::{base64_decode_strict, base64_encode};
+use rigmesh::base::base64_encode;
+use rigmesh::control::Request;
 use rigmesh::wire::ueps::{self, Header, INTENTS, Key, PAYLOAD_BYTES_MAX, Reading, ReplayWindow, decode, intent_name};
-use serde_json::json;
+use rigmesh::{send_packet, system_rng};
+use serde_json::{Value, json};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zeroize::Zeroizing;
 
 /// The longest stream of packets that is read, bytes.
@@ -19,8 +23,9 @@ const KEY_FILE_BYTES_MAX: usize = 4096;
 /// How much of a payload is shown in a line, characters.
 const SHOWN_CHARS_MAX: usize = 60;
 
-pub(crate) fn ueps(out: &Out, command: UepsCommand) -> Result<(), Exit> {
+pub(crate) fn ueps(globals: &Globals, out: &Out, command: UepsCommand) -> Result<(), Exit> {
     match command {
+        UepsCommand::Send(args) => send(globals, out, args),
         UepsCommand::Build(args) => build(out, &args),
         UepsCommand::Read(args) => read(out, &args),
     }
@@ -29,17 +34,9 @@ pub(crate) fn ueps(out: &Out, command: UepsCommand) -> Result<(), Exit> {
 /// 32 bytes, or their hex or base64 with white space around it.
 fn key(path: &Path) -> Result<Key, Exit> {
     let bytes = Zeroizing::new(files::read(path, KEY_FILE_BYTES_MAX)?);
-    if bytes.len() == 32 {
-        return Ok(Key::from_bytes(&bytes));
-    }
-    let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
-    let decoded = match text.len() {
-        64 => hex::decode(text).ok(),
-        _ => base64_decode_strict("key", text).ok(),
-    };
-    let decoded = decoded.map(Zeroizing::new).filter(|key| key.len() == 32);
-    let none = || Exit::new(exit::CONFIG, format!("{} holds no key: 32 bytes, or their hex or base64", path.display()));
-    Ok(Key::from_bytes(&decoded.ok_or_else(none)?))
+    let none =
+        |_| Exit::new(exit::CONFIG, format!("{} holds no key: 32 bytes, or their hex or base64", path.display()));
+    Key::from_text_or_bytes(&bytes).map_err(none)
 }
 
 /// A name, or a number from 0 to 255, in hex behind `0x`.
@@ -63,6 +60,16 @@ fn once(key: &Path, other: Option<&Path>) -> Result<(), Exit> {
     }
 }
 
+/// What was given as payload, if anything was.
+fn payload(text: Option<&str>, file: Option<&Path>) -> Result<Option<Vec<u8>>, Exit> {
+    match (text, file) {
+        (Some(_), Some(_)) => Err(Exit::usage("give --payload or --payload-file, not both")),
+        (Some(text), None) => Ok(Some(text.as_bytes().to_vec())),
+        (None, Some(path)) => Ok(Some(files::read(path, PAYLOAD_BYTES_MAX)?)),
+        (None, None) => Ok(None),
+    }
+}
+
 fn build(out: &Out, args: &UepsBuild) -> Result<(), Exit> {
     once(&args.key_file, args.payload_file.as_deref())?;
     let header = Header {
@@ -72,12 +79,7 @@ fn build(out: &Out, args: &UepsBuild) -> Result<(), Exit> {
         intent: intent(&args.intent)?,
         threat_score: args.threat,
     };
-    let payload = match (&args.payload, &args.payload_file) {
-        (Some(_), Some(_)) => return Err(Exit::usage("give --payload or --payload-file, not both")),
-        (Some(text), None) => text.clone().into_bytes(),
-        (None, Some(path)) => files::read(path, PAYLOAD_BYTES_MAX)?,
-        (None, None) => Vec::new(),
-    };
+    let payload = payload(args.payload.as_deref(), args.payload_file.as_deref())?.unwrap_or_default();
     let mut packet = Vec::new();
     ueps::encode_to(&header, &payload, &key(&args.key_file)?, &mut packet)?;
     if let Some(path) = &args.output {
@@ -96,6 +98,67 @@ fn build(out: &Out, args: &UepsBuild) -> Result<(), Exit> {
     }
     let written = stdout.write_all(&packet).and_then(|()| stdout.flush());
     written.map_err(|e| Exit::new(exit::FAILED, format!("cannot write to standard output: {e}")))
+}
+
+fn send(globals: &Globals, out: &Out, args: UepsSend) -> Result<(), Exit> {
+    let header = Header { threat_score: args.threat, ..Header::new(intent(&args.intent)?) };
+    let given = payload(args.payload.as_deref(), args.payload_file.as_deref())?;
+    if header.intent == ueps::intent::COMPUTE && args.profile.is_none() && given.is_none() {
+        return Err(Exit::usage("compute starts a profile: name it with --profile"));
+    }
+    let payload = match given {
+        Some(_) if args.profile.is_some() || args.reason.is_some() => {
+            return Err(Exit::usage("--profile and --reason make a payload: give them or a payload, not both"));
+        }
+        Some(payload) => payload,
+        None => order(args.profile.as_deref(), args.reason.as_deref())?,
+    };
+    let Some(address) = &args.tcp else {
+        if args.key_file.is_some() {
+            return Err(Exit::usage("--key-file goes with --tcp: links have keys of their own"));
+        }
+        let request = Request::UepsSend {
+            rigs: rigs(args.rigs, args.all)?,
+            intent: header.intent,
+            threat_score: header.threat_score,
+            payload: base64_encode(&payload),
+        };
+        return ask(globals, out, &request)?
+            .show(out, |row| format!("{}: {}", safe(label(row)), answer_text(row.get("answer"))));
+    };
+    if !args.rigs.is_empty() || args.all {
+        return Err(Exit::usage("name rigs or --tcp, not both"));
+    }
+    if !(1..=600).contains(&args.timeout) {
+        return Err(Exit::usage("--timeout takes 1 to 600 seconds"));
+    }
+    let key_file = args.key_file.as_deref().ok_or_else(|| Exit::usage("--tcp needs the --key-file"))?;
+    let answer = send_packet(address, &key(key_file)?, &header, &payload, Duration::from_secs(args.timeout))?;
+    let body = answer.into_result()?;
+    match out.json() {
+        true => out.row(&json!({ "address": address, "answer": body })),
+        false => out.text(&format!("{}: {}", safe(address), answer_text(Some(&body)))),
+    }
+}
+
+/// The payload of a command of ours: never the same twice, and with its time.
+fn order(profile: Option<&str>, reason: Option<&str>) -> Result<Vec<u8>, Exit> {
+    let number = hex::encode(system_rng()?.array::<16>());
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut order = json!({ "id": number, "at": u64::try_from(since.as_millis()).unwrap_or(u64::MAX) });
+    for (key, value) in [("profile", profile), ("reason", reason)] {
+        if let (Some(value), Some(order)) = (value, order.as_object_mut()) {
+            order.insert(key.to_owned(), value.into());
+        }
+    }
+    Ok(order.to_string().into_bytes())
+}
+
+fn answer_text(body: Option<&Value>) -> String {
+    match body {
+        None | Some(Value::Null) => "done".to_owned(),
+        Some(body) => safe(&body.to_string()),
+    }
 }
 
 fn read(out: &Out, args: &UepsRead) -> Result<(), Exit> {

@@ -1,12 +1,14 @@
 //! What goes into the mesh machine and what comes out of it. The runtime (real sockets) and the
 //! simulator (virtual ones) speak exactly these words.
 
+use super::intents::{IntentAnswer, IntentContext};
 use crate::base::{Error, Result, Timestamp};
 use crate::identity::{NodeId, PublicKey};
 use crate::message::{Deploy, DeployOffer, Message, Payload, RawPayload, VersionItem};
 use crate::miners::{LogSlice, MinerStats};
 use crate::peers::Grants;
 use crate::session::{Established, Expect, InboundLimits, Lane};
+use crate::wire::ueps::{Header, PacketBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +83,10 @@ pub(crate) enum Command {
     Broadcast { call: CallId, payload: Payload, except: Option<String> },
     /// The links as they stand.
     Links { call: CallId },
+    /// Send a UEPS packet over the active link, keyed for it; answered with an [`Answer::Intent`].
+    Ueps { call: CallId, peer: String, header: Header, payload: Vec<u8>, timeout: Duration },
+    /// Who sent forged packets; answered with [`Answer::Threats`].
+    Threats { call: CallId },
     /// Keep this connection up for ever.
     AddUplink { target: Target },
     /// Have a rig get an object. Answered with [`Answer::Deployed`], or [`Answer::Plain`] when the peer takes no
@@ -184,6 +190,15 @@ pub(crate) enum Work {
         name: String,
         slot: Option<u32>,
     },
+    /// A packet for its handler.
+    Intent(Box<IntentJob>),
+}
+
+/// A verified packet and who sent it.
+#[derive(Debug)]
+pub(crate) struct IntentJob {
+    pub(crate) context: IntentContext,
+    pub(crate) packet: PacketBuf,
 }
 
 /// One object owed to one rig.
@@ -314,7 +329,11 @@ pub(crate) enum Stored {
 /// What slow work gave.
 #[derive(Debug)]
 pub(crate) enum JobResult {
-    Stats(Vec<MinerStats>),
+    Stats {
+        miners: Vec<MinerStats>,
+        /// Why all of them are paused, when they are.
+        held: Option<String>,
+    },
     Started {
         name: String,
     },
@@ -327,6 +346,11 @@ pub(crate) enum JobResult {
         name: String,
     },
     Versions(Vec<VersionItem>),
+    /// A packet's handler has spoken, or there was none.
+    Intent {
+        intent: u8,
+        answer: IntentAnswer,
+    },
 }
 
 /// The freshness table at one moment; a higher version replaces a lower one, never the reverse.
@@ -357,6 +381,19 @@ pub(crate) enum Answer {
     Plain,
     /// How far every rig is.
     Deploys(Vec<FeedInfo>),
+    /// What a packet gave.
+    Intent(IntentAnswer),
+    /// Keys that sent forged packets, and how they stand.
+    Threats(Vec<(PublicKey, ThreatInfo)>),
+}
+
+/// How a sender of forged packets stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThreatInfo {
+    /// It may go on; its score.
+    Score(u32),
+    /// It is refused for so long yet.
+    RefusedFor(Duration),
 }
 
 /// One link as it stands.

@@ -5,6 +5,7 @@ use super::io::{DialId, LinkId, LinkInfo};
 use crate::base::{Error, Time, Timestamp};
 use crate::identity::{NodeIdentity, PublicKey};
 use crate::session::{Dialogue, InboundLimits, Side};
+use crate::wire::ueps::{Key, ReplayWindow};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,10 @@ pub(crate) struct Link {
     pub(crate) dial: Option<DialId>,
     pub(crate) dialogue: Dialogue,
     pub(crate) limits: Arc<InboundLimits>,
+    /// For UEPS packets both ways.
+    pub(crate) ueps_key: Key,
+    /// Packets that came over this link.
+    pub(crate) packets: ReplayWindow,
     pub(crate) since: Timestamp,
     /// The extensions that the peer announced on this link.
     pub(crate) caps: Vec<String>,

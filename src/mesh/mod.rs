@@ -8,8 +8,10 @@
 //! is to be sent comes out as [`Output`].
 
 mod calls;
+mod codes;
 mod deploy;
 mod dials;
+mod intents;
 mod io;
 mod links;
 mod marks;
@@ -19,17 +21,21 @@ mod rpc;
 mod worker;
 
 pub(crate) use deploy::{CHUNK_BYTES, CHUNK1, PAUSE1, SLOTS1};
+pub use intents::{IntentAnswer, IntentContext, IntentSource, Intents};
+pub(crate) use intents::{IntentHost, UEPS1, grant_for_intent, register_builtin};
 pub(crate) use io::{
     Answer, CallId, ChunkSource, Command, ConnectTo, DepotEvent, DepotTask, DialId, FeedObject, Input, JobId,
     JobResult, LinkId, MarksSnapshot, Offered, Output, Owed, Permit, PullId, Stored, Target, Work,
 };
-pub use io::{FeedInfo, LinkInfo};
+pub use io::{FeedInfo, LinkInfo, ThreatInfo};
 pub(crate) use marks::MarksTable;
 
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
+use crate::identity::PublicKey;
 use crate::message::{Announcement, Disconnect, DisconnectCode, ErrorCode, Message, MessageType, Payload};
 use crate::peers::{Admission, PeerRegistry};
 use crate::session::{Dialogue, DialogueConfig, Established, Lane, Opening, Verdict};
+use crate::wire::ueps::{ReplayWindow, ThreatLimits, Threats};
 use deploy::{Feeds, Pulls};
 use dials::Dials;
 use links::{Link, Links};
@@ -76,6 +82,8 @@ pub(crate) struct Mesh {
     worker: Worker,
     feeds: Feeds,
     pulls: Pulls,
+    /// Keys that sent forged packets.
+    threats: Threats<PublicKey>,
     owed_due: Option<Time>,
     marks: MarksTable,
     marks_due: Option<Time>,
@@ -110,6 +118,7 @@ impl Mesh {
             worker: Worker::default(),
             feeds: Feeds::default(),
             pulls: Pulls::default(),
+            threats: Threats::new(ThreatLimits::default()),
             owed_due: None,
             marks,
             marks_due: None,
@@ -134,6 +143,7 @@ impl Mesh {
             self.dials.poll_timeout(),
             self.feeds.poll_timeout(self.config.feeding_max).filter(|_| !self.stopping),
             self.pulls.poll_timeout(),
+            self.threats.poll_timeout(),
             self.owed_due,
             self.marks_due,
             lives,
@@ -144,14 +154,19 @@ impl Mesh {
     pub(crate) fn handle_input(&mut self, now: Now, input: Input) {
         match input {
             Input::LinkUp { link, established, address, dial, limits } => {
-                if self.stopping || self.links.is_banned(&established.key, now.mono) {
-                    let why = if self.stopping { Error::ShuttingDown } else { links::copied_error() };
+                let threat = self.threats.is_refused(now.mono, &established.key);
+                if self.stopping || threat || self.links.is_banned(&established.key, now.mono) {
+                    let why = match (self.stopping, threat) {
+                        (true, _) => Error::ShuttingDown,
+                        (_, true) => intents::threat_error(),
+                        _ => links::copied_error(),
+                    };
                     self.outputs.push_back(Output::Close { link, why: why.clone() });
                     self.fail_dial(now, dial, &why);
                     return;
                 }
                 let dialogue = Dialogue::new(self.config.dialogue.clone(), self.id.clone(), &established, now.mono);
-                let Established { identity, key, id, .. } = *established;
+                let Established { identity, key, id, ueps_key, .. } = *established;
                 let (peer, since) = (id.to_string(), now.wall);
                 self.links.insert(
                     link,
@@ -163,6 +178,8 @@ impl Mesh {
                         dial,
                         dialogue,
                         limits,
+                        ueps_key,
+                        packets: ReplayWindow::new(intents::REPLAYS_MAX),
                         since,
                         caps: Vec::new(),
                         closing: false,
@@ -241,6 +258,15 @@ impl Mesh {
                 let infos = self.feeds.infos();
                 self.answer(call, Ok(Answer::Deploys(infos)));
             }
+            Command::Ueps { call, peer, header, payload, timeout } => {
+                if let Err(e) = self.send_packet(now, call, &peer, &header, &payload, now.mono + timeout) {
+                    self.answer(call, Err(e));
+                }
+            }
+            Command::Threats { call } => {
+                let threats = self.threat_infos(now.mono);
+                self.answer(call, Ok(Answer::Threats(threats)));
+            }
             Command::AccessChanged => self.handle_access_changed(now),
             Command::Clock { call } => {
                 let behind = self.clock_behind(now.wall);
@@ -256,6 +282,7 @@ impl Mesh {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Now) {
+        self.threats.handle_timeout(now.mono);
         while let Some(link) = self.links.pop_due(now.mono) {
             self.drive_link(now, link);
         }
@@ -346,6 +373,10 @@ impl Mesh {
             self.note_round_trip(now, &pending.peer, round_trip);
         } else {
             self.registry.write().record_success(now, &pending.peer);
+        }
+        if message.kind == MessageType::UepsReply {
+            let answer = self.read_packet_reply(pending.link, &message);
+            return self.answer(pending.call, answer.map(Answer::Intent));
         }
         self.answer(pending.call, Ok(Answer::Reply { message, round_trip }));
     }

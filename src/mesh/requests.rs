@@ -32,6 +32,9 @@ impl Mesh {
             }
             return self.refuse(now, id, &message, ErrorCode::UNAUTHORIZED, STRANGER);
         }
+        if message.kind == MessageType::Ueps {
+            return self.handle_packet(now, id, key, grants, message);
+        }
         let needed = worker::grant_needed(&message);
         let grant = needed.filter(|_| !self.config.trust_all);
         if let Some(Err(why)) = grant.map(|grant| grants.require(grant)) {
@@ -105,6 +108,12 @@ impl Mesh {
 
     pub(super) fn handle_job_done(&mut self, now: Now, job: JobId, result: Result<JobResult>) {
         let Some(done) = self.worker.finish(job) else { return };
+        let result = match result {
+            Ok(JobResult::Intent { intent, answer }) => {
+                return self.reply_packet(now, done.link, &done.request, intent, &answer);
+            }
+            other => other,
+        };
         let me =
             Me { id: &self.id, name: &self.name, started: self.started, frame_bytes_max: self.config.frame_bytes_max };
         let payload = worker::reply_payload(&me, now, &done.request, result);

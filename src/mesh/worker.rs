@@ -1,6 +1,7 @@
 //! The rig's side of commands (mesh.md §4): what a peer may ask, which permission it needs, and
 //! how the result of the slow work becomes a reply. The work itself is a job of the runtime.
 
+use super::codes::code_of;
 use super::io::{JobId, JobResult, LinkId, Work};
 use crate::base::{Error, Now, Refusal, Result, Time, Timestamp};
 use crate::formats::gojson;
@@ -113,7 +114,8 @@ impl Worker {
         }
         self.next += 1;
         let id = JobId(self.next);
-        let max = if grant_needed(&request).is_some_and(|g| g != Grants::OBSERVE) { CHANGE_MAX } else { QUERY_MAX };
+        let changes = grant_needed(&request).is_some_and(|g| g != Grants::OBSERVE) || request.kind == MessageType::Ueps;
+        let max = if changes { CHANGE_MAX } else { QUERY_MAX };
         self.jobs.insert(id, Job { link, request, deadline: now + max });
         Ok(id)
     }
@@ -151,7 +153,7 @@ pub(crate) struct Me<'a> {
 pub(crate) fn reply_payload(me: &Me<'_>, now: Now, request: &Message, result: Result<JobResult>) -> Payload {
     let acks = grant_needed(request) == Some(Grants::OPERATE);
     match result {
-        Ok(JobResult::Stats(miners)) => Payload::Stats(stats(me, now, &miners)),
+        Ok(JobResult::Stats { miners, held }) => Payload::Stats(stats(me, now, &miners, held)),
         Ok(JobResult::Started { name } | JobResult::Stopped { name }) => {
             Payload::MinerAck(MinerAck { success: true, miner_name: name, error: String::new() })
         }
@@ -165,6 +167,8 @@ pub(crate) fn reply_payload(me: &Me<'_>, now: Now, request: &Message, result: Re
         }
         Ok(JobResult::Deployed { name }) => Payload::DeployAck(DeployAck { success: true, name, error: String::new() }),
         Ok(JobResult::Versions(versions)) => Payload::Versions(Versions { versions }),
+        // Packets are answered with packets, before this.
+        Ok(JobResult::Intent { .. }) => error(ErrorCode::UNKNOWN, "no answer"),
         Err(e @ Error::Rejected(Refusal::Permission(_))) => error(code_of(&e), &e.to_string()),
         Err(e) if acks => {
             Payload::MinerAck(MinerAck { success: false, miner_name: String::new(), error: e.to_string() })
@@ -173,22 +177,12 @@ pub(crate) fn reply_payload(me: &Me<'_>, now: Now, request: &Message, result: Re
     }
 }
 
-/// The code of the `error` for work that failed.
-pub(crate) fn code_of(e: &Error) -> i64 {
-    match e {
-        Error::Rejected(Refusal::Permission(_)) => ErrorCode::UNAUTHORIZED,
-        Error::NotFound(_) => ErrorCode::NOT_FOUND,
-        Error::TimedOut(_) => ErrorCode::TIMEOUT,
-        _ => ErrorCode::OPERATION_FAILED,
-    }
-}
-
 /// An `error` payload.
 pub(crate) fn error(code: i64, text: &str) -> Payload {
     Payload::Error(ErrorPayload { code, message: text.to_owned(), details: String::new() })
 }
 
-fn stats(me: &Me<'_>, now: Now, miners: &[MinerStats]) -> Stats {
+fn stats(me: &Me<'_>, now: Now, miners: &[MinerStats], held: Option<String>) -> Stats {
     let mut room = me.frame_bytes_max.saturating_sub(ENVELOPE_BYTES);
     let mut items = Vec::new();
     for miner in miners {
@@ -203,6 +197,7 @@ fn stats(me: &Me<'_>, now: Now, miners: &[MinerStats]) -> Stats {
         node_name: me.name.to_owned(),
         miners: Some(items),
         uptime: i64::try_from(now.wall.since(me.started).as_secs()).unwrap_or(i64::MAX),
+        held,
     }
 }
 

@@ -70,6 +70,10 @@ pub enum MessageType {
     PauseMiner,
     /// Command to go on with them.
     ResumeMiner,
+    /// A UEPS packet, between RigMesh nodes (ueps.md).
+    Ueps,
+    /// Its answer, a packet as well.
+    UepsReply,
     /// Any other text.
     Other(Box<str>),
 }
@@ -123,6 +127,8 @@ impl MessageType {
             MessageType::Rollback => "rollback",
             MessageType::PauseMiner => "pause_miner",
             MessageType::ResumeMiner => "resume_miner",
+            MessageType::Ueps => "ueps",
+            MessageType::UepsReply => "ueps_reply",
             MessageType::Other(text) => text,
         }
     }
@@ -157,6 +163,8 @@ impl From<&str> for MessageType {
             "rollback" => MessageType::Rollback,
             "pause_miner" => MessageType::PauseMiner,
             "resume_miner" => MessageType::ResumeMiner,
+            "ueps" => MessageType::Ueps,
+            "ueps_reply" => MessageType::UepsReply,
             other => MessageType::Other(other.into()),
         }
     }

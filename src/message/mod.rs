@@ -11,6 +11,7 @@ mod payload;
 mod raw;
 mod response;
 mod stats;
+mod ueps;
 
 pub(crate) use deploy::WANT_MAX;
 pub use deploy::{
@@ -29,3 +30,4 @@ pub use payload::{
 pub use raw::RawPayload;
 pub use response::{is_protocol_error, parse_response, protocol_error_code, validate_response};
 pub use stats::{MinerStatsItem, Stats};
+pub use ueps::UepsFrame;

@@ -6,6 +6,7 @@ use super::deploy::{
     Chunk, ChunkGet, DeployCancel, DeployDone, DeployOffer, DeployState, GetVersions, Rollback, Versions,
 };
 use super::raw::base64;
+use super::ueps::UepsFrame;
 use super::{MessageType, RawPayload, Stats};
 use crate::base::{Error, Result, base64_decode_strict, base64_encode};
 use crate::formats::reading::{go_bytes, go_bytes_or_empty, null_is_default, object_only};
@@ -68,6 +69,10 @@ pub enum Payload {
     PauseMiner(StopMiner),
     /// Go on with a miner, or with all.
     ResumeMiner(StopMiner),
+    /// A UEPS packet.
+    Ueps(UepsFrame),
+    /// The packet that answers one.
+    UepsReply(UepsFrame),
     /// A type that we do not know.
     Other {
         /// Its type.
@@ -107,6 +112,8 @@ impl Payload {
             Payload::Rollback(_) => MessageType::Rollback,
             Payload::ResumeMiner(_) => MessageType::ResumeMiner,
             Payload::PauseMiner(_) => MessageType::PauseMiner,
+            Payload::Ueps(_) => MessageType::Ueps,
+            Payload::UepsReply(_) => MessageType::UepsReply,
             Payload::Other { kind, .. } => kind.clone(),
         }
     }
@@ -140,6 +147,7 @@ impl Payload {
             Payload::Rollback(p) => RawPayload::from_value(p),
             Payload::ResumeMiner(p) => RawPayload::from_value(p),
             Payload::PauseMiner(p) => RawPayload::from_value(p),
+            Payload::Ueps(p) | Payload::UepsReply(p) => RawPayload::from_value(p),
             Payload::Other { raw, .. } => Ok(raw.clone()),
         };
         // Writing fails only for maps with keys that are not texts; none of these types has any.
@@ -178,6 +186,8 @@ impl Payload {
             MessageType::Rollback => Payload::Rollback(raw.parse()?),
             MessageType::ResumeMiner => Payload::ResumeMiner(raw.parse()?),
             MessageType::PauseMiner => Payload::PauseMiner(raw.parse()?),
+            MessageType::Ueps => Payload::Ueps(raw.parse()?),
+            MessageType::UepsReply => Payload::UepsReply(raw.parse()?),
             MessageType::Other(_) => Payload::Other { kind: kind.clone(), raw: raw.clone() },
         })
     }

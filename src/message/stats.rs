@@ -18,6 +18,9 @@ pub struct Stats {
     /// Seconds since the node started.
     #[serde(deserialize_with = "null_is_default")]
     pub uptime: i64,
+    /// Why all miners of the rig are paused, when they are. RigMesh's: a Go node ignores it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
 }
 
 impl Stats {

@@ -85,6 +85,19 @@ pub trait MinerManager: Send + Sync {
         Err(Error::Failed(format!("{name} cannot be resumed on this rig")))
     }
 
+    /// The rig as a whole is to rest, for this reason, or no longer (`None`). While it does, nothing is started or resumed, also
+    /// after a restart; on `Ok` that is on disk. Whoever asks for it pauses and resumes the miners one by one as well. A manager
+    /// that keeps no such state does nothing.
+    fn hold(&self, why: Option<&str>) -> Result<()> {
+        let _ = why;
+        Ok(())
+    }
+
+    /// Why the rig rests, when it does.
+    fn held(&self) -> Option<String> {
+        None
+    }
+
     /// All miners that were started and not stopped, by name. A crashed one is among them.
     fn list_miners(&self) -> Vec<Arc<dyn MinerInstance>>;
 

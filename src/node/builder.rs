@@ -3,7 +3,7 @@
 use super::{Config, Node, Shared};
 use crate::base::{Error, Result};
 use crate::identity::{Identity, Role};
-use crate::mesh::{CHUNK1, Mesh, MeshConfig, PAUSE1, SLOTS1};
+use crate::mesh::{CHUNK1, Intents, Mesh, MeshConfig, PAUSE1, SLOTS1, UEPS1, register_builtin};
 use crate::message::{Announcement, Message};
 use crate::miners::{MinerManager, ProfileManager};
 use crate::peers::PeerAuthMode;
@@ -17,6 +17,7 @@ use crate::runtime::files::marks::MarksFile;
 use crate::runtime::files::paths::Paths;
 use crate::runtime::files::registry::SharedRegistry;
 use crate::runtime::install::Installer;
+use crate::runtime::intents::Host;
 use crate::runtime::jobs::{Hands, Jobs, SaveMarks};
 use crate::runtime::net::gate::{Gate, GateLimits};
 use crate::runtime::net::listen::Listener;
@@ -25,6 +26,7 @@ use crate::runtime::net::tls::{self, TlsTrust};
 use crate::runtime::outgoing::{OwedBook, OwedFile};
 use crate::runtime::queues::queues;
 use crate::runtime::threads::Threads;
+use crate::runtime::ueps::{UepsListener, load_keys};
 use crate::session::{Challenges, DialogueConfig, OutboundLimits};
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
@@ -44,6 +46,7 @@ pub struct NodeBuilder {
     name: Option<String>,
     config: Option<Config>,
     listen: Option<String>,
+    ueps_listen: Option<String>,
     open: bool,
     trust_all: bool,
     forget_times: bool,
@@ -102,6 +105,14 @@ impl NodeBuilder {
     #[must_use]
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen = Some(address.into());
+        self
+    }
+
+    /// Takes UEPS packets over plain TCP at `host:port`, signed with the keys that the configuration names
+    /// ([`Config::ueps_keys`]). They are not encrypted: for the machine itself, or a network that is trusted to read them.
+    #[must_use]
+    pub fn ueps_listen(mut self, address: impl Into<String>) -> Self {
+        self.ueps_listen = Some(address.into());
         self
     }
 
@@ -234,6 +245,19 @@ impl NodeBuilder {
             rng,
             clock.now(),
         );
+        let intents = Arc::new(Intents::default());
+        let host = Host {
+            identity: identity.clone(),
+            miners: self.miners.clone(),
+            profiles: self.profiles.clone(),
+            clock,
+            since_ms: clock.now().wall.unix_millis(),
+        };
+        register_builtin(&intents, Arc::new(host), self.miners.is_some());
+        let ueps = match self.ueps_listen.as_deref() {
+            Some(address) => Some(ueps_listener(address, &config, &intents, clock, &threads)?),
+            None => None,
+        };
         let save_marks: SaveMarks = Arc::new(move |snapshot| marks_file.save(snapshot));
         let installer = self
             .miners
@@ -247,6 +271,7 @@ impl NodeBuilder {
             save_marks: save_marks.clone(),
             inbox: inbox.clone(),
             installer: installer.clone(),
+            intents: intents.clone(),
         };
         let jobs = Jobs::start_threads(hands, threads.clone())?;
         let depot_hands = DepotHands {
@@ -291,6 +316,8 @@ impl NodeBuilder {
             profiles: self.profiles,
             paths: Some(paths),
             installer,
+            intents,
+            ueps,
             resident: self.resident,
             next_call: AtomicU64::new(1),
         });
@@ -310,11 +337,29 @@ impl NodeBuilder {
         if let Some(listener) = &node.listener {
             listener.start(opener, &threads)?;
         }
+        if let Some(ueps) = &node.shared.ueps {
+            ueps.start()?;
+        }
         if node.shared.resident {
             node.take_up_deploys()?;
         }
         Ok(node)
     }
+}
+
+/// Where packets come in over plain TCP.
+fn ueps_listener(
+    address: &str,
+    config: &Config,
+    intents: &Arc<Intents>,
+    clock: Clock,
+    threads: &Arc<Threads>,
+) -> Result<UepsListener> {
+    let keys = load_keys(config.ueps_keys.iter().map(|(name, key)| (name, &key.file, key.grant.as_str())))?;
+    if keys.is_empty() {
+        return Err(Error::Config("taking UEPS packets over TCP needs a key: name one in ueps_keys".to_owned()));
+    }
+    UepsListener::bind(address, keys, intents.clone(), clock, threads.clone())
 }
 
 /// What deployments are installed by.
@@ -367,7 +412,7 @@ fn dialogue_config(config: &Config, identity: &Identity, works: bool) -> Dialogu
         announced_limit: (config.burst, config.rate_per_s),
         announcement: Announcement {
             v: 1,
-            caps: chunks.into_iter().chain(slots.into_iter().flatten()).collect(),
+            caps: chunks.into_iter().chain(slots.into_iter().flatten()).chain([UEPS1.to_owned()]).collect(),
             rate: config.rate_per_s.into(),
             burst: config.burst.into(),
             max: config.message_bytes_max as u64,

@@ -71,8 +71,23 @@ pub struct Config {
     pub versions_kept: u32,
     /// Rigs that are sent a deployment's data at once.
     pub feeding_max: usize,
+    /// Where UEPS packets are taken over plain TCP: `host:port`. Empty: nowhere.
+    pub ueps_listen: String,
+    /// The keys such packets are signed with, by name, such as `{"panel": {"file": "/etc/rigmesh/panel.key", "grant":
+    /// "operate"}}`; at most 16.
+    pub ueps_keys: std::collections::BTreeMap<String, UepsKey>,
     /// The program of each external miner type, such as `{"xmrig": "/usr/bin/xmrig"}`. Never set by a peer.
     pub miners: std::collections::BTreeMap<String, serde_json::Value>,
+}
+
+/// A pre-shared key of UEPS packets over plain TCP.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UepsKey {
+    /// Where it lies: 32 bytes, or their hex or base64.
+    pub file: PathBuf,
+    /// What its holders may do: `peer` for nothing but a handshake and custom packets, `operate`, `controller`.
+    pub grant: String,
 }
 
 impl Default for Config {
@@ -108,6 +123,8 @@ impl Default for Config {
             slots_bytes_max: 2 << 30,
             versions_kept: 3,
             feeding_max: 16,
+            ueps_listen: String::new(),
+            ueps_keys: std::collections::BTreeMap::new(),
             miners: std::collections::BTreeMap::new(),
         }
     }
@@ -161,6 +178,9 @@ impl Config {
         }
         if !self.path.starts_with('/') {
             return wrong("path", "must begin with /");
+        }
+        if !self.ueps_listen.is_empty() && self.ueps_keys.is_empty() {
+            return wrong("ueps_listen", "needs ueps_keys");
         }
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return wrong("tls_cert and tls_key", "go together");

@@ -18,7 +18,7 @@ const QUERY: Duration = Duration::from_secs(10);
 const CHANGE: Duration = Duration::from_secs(30);
 const PING: Duration = Duration::from_secs(5);
 /// A command's share of the control queue's bytes beside its payload.
-const COMMAND_BYTES: usize = 512;
+pub(super) const COMMAND_BYTES: usize = 512;
 
 /// The controller's side of a node. Cheap to clone.
 #[derive(Clone)]
@@ -208,15 +208,29 @@ impl Controller {
         deadline: Duration,
         payload: &dyn Fn(&str) -> Result<Payload>,
     ) -> Sweep<(Message, Duration)> {
+        let command = |call, peer: String, payload: Payload| Command::Call { call, peer, payload, timeout: deadline };
+        let replied = |answer| match answer {
+            Answer::Reply { message, round_trip } => Ok((message, round_trip)),
+            other => Err(unexpected(&other)),
+        };
+        let answers = self.fan_out_commands(rigs, deadline, COMMAND_BYTES, payload, &command);
+        answers.into_iter().map(|(rig, answer)| (rig, answer.and_then(replied))).collect()
+    }
+
+    /// The same for any command: `content` says what goes to a rig, or why nothing does; `bytes` is a command's share of the
+    /// control queue.
+    pub(super) fn fan_out_commands<T: Clone>(
+        &self,
+        rigs: &[String],
+        deadline: Duration,
+        bytes: usize,
+        content: &dyn Fn(&str) -> Result<T>,
+        command: &dyn Fn(CallId, String, T) -> Command,
+    ) -> Sweep<Answer> {
         let (reply, answers) = bounded(rigs.len().max(1));
         let mut calls: BTreeMap<CallId, usize> = BTreeMap::new();
-        let mut results: Vec<Option<Result<(Message, Duration)>>> = rigs.iter().map(|_| None).collect();
+        let mut results: Vec<Option<Result<Answer>>> = rigs.iter().map(|_| None).collect();
         let mut keep = |calls: &BTreeMap<CallId, usize>, (call, answer): (CallId, Result<Answer>)| {
-            let answer = match answer {
-                Ok(Answer::Reply { message, round_trip }) => Ok((message, round_trip)),
-                Ok(other) => Err(unexpected(&other)),
-                Err(e) => Err(e),
-            };
             if let Some(slot) = calls.get(&call).and_then(|i| results.get_mut(*i)) {
                 *slot = Some(answer);
             }
@@ -224,17 +238,15 @@ impl Controller {
         let end = Instant::now() + deadline;
         let mut failed = Vec::new();
         for (i, rig) in rigs.iter().enumerate() {
-            let payload = match payload(rig) {
-                Ok(payload) => payload,
+            let content = match content(rig) {
+                Ok(content) => content,
                 Err(e) => {
                     failed.push((i, e));
                     continue;
                 }
             };
             loop {
-                let command =
-                    |call| Command::Call { call, peer: rig.clone(), payload: payload.clone(), timeout: deadline };
-                match self.shared.begin(reply.clone(), COMMAND_BYTES, command) {
+                match self.shared.begin(reply.clone(), bytes, |call| command(call, rig.clone(), content.clone())) {
                     Ok(call) => drop(calls.insert(call, i)),
                     // The queue is shorter than the fleet: the dispatcher is at it.
                     Err(Error::Busy) if Instant::now() < end => {

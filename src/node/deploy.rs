@@ -379,7 +379,7 @@ impl Controller {
 
     /// Who may be asked for what Go nodes do not know: they would not answer. One ping each first, because a peer announces
     /// itself in the pong that proves it.
-    fn capable(&self, rigs: &[String], cap: &'static str) -> Capable {
+    pub(super) fn capable(&self, rigs: &[String], cap: &'static str) -> Capable {
         let pings = self.sweep_ping(rigs, QUERY).into_iter().filter_map(|(rig, pong)| Some((rig, pong.err()?)));
         let transport = Transport { shared: self.shared.clone() };
         let links = transport.connections().unwrap_or_default();
@@ -413,20 +413,24 @@ impl Controller {
 }
 
 /// Which rigs announced that they have versions, and why others could not be asked.
-struct Capable {
+pub(super) struct Capable {
     failed: BTreeMap<String, Error>,
     able: BTreeSet<String>,
     cap: &'static str,
 }
 
 impl Capable {
-    fn check(&self, rig: &str) -> Result<()> {
+    pub(super) fn check(&self, rig: &str) -> Result<()> {
         match (self.failed.get(rig), self.able.contains(rig)) {
             (Some(why), _) => Err(why.clone()),
             (None, true) => Ok(()),
             (None, false) => {
-                let lacks = if self.cap == PAUSE1 { "cannot pause" } else { "has no versions" };
-                Err(Error::Config(format!("{rig} is no RigMesh worker of this kind: it {lacks}")))
+                let lacks = match self.cap {
+                    PAUSE1 => "cannot pause",
+                    SLOTS1 => "has no versions",
+                    _ => "takes no UEPS packets over its link",
+                };
+                Err(Error::Config(format!("{rig} is no RigMesh node of this kind: it {lacks}")))
             }
         }
     }

@@ -6,18 +6,19 @@ mod config;
 pub mod control;
 mod controller;
 pub(crate) mod deploy;
+mod intents;
 mod transport;
 pub(crate) mod uplink;
 
 pub use builder::NodeBuilder;
-pub use config::Config;
+pub use config::{Config, UepsKey};
 pub use controller::{Controller, Sweep};
 pub use deploy::{DeployFile, Deployed, Deployment};
 pub use transport::Transport;
 
 use crate::base::{Error, Result};
 use crate::identity::{Identity, NodeId, PublicKey};
-use crate::mesh::{Answer, CallId, Command, ConnectTo, LinkInfo};
+use crate::mesh::{Answer, CallId, Command, ConnectTo, Intents, LinkInfo};
 use crate::miners::{MinerManager, ProfileManager};
 use crate::runtime::clock::Clock;
 use crate::runtime::control::ControlServer;
@@ -30,6 +31,7 @@ use crate::runtime::net::listen::Listener;
 use crate::runtime::net::open::{Opener, loopback_of};
 use crate::runtime::queues::{ControlSender, Reply};
 use crate::runtime::threads::Threads;
+use crate::runtime::ueps::UepsListener;
 use crate::session::Expect;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::net::SocketAddr;
@@ -57,6 +59,10 @@ pub(crate) struct Shared {
     pub(crate) paths: Option<Paths>,
     /// What deployments are installed by; a node without miners has none.
     pub(crate) installer: Option<Arc<Installer>>,
+    /// The handlers of UEPS packets.
+    pub(crate) intents: Arc<Intents>,
+    /// What takes such packets over plain TCP.
+    pub(crate) ueps: Option<UepsListener>,
     /// The node lives on after its commands: what rigs are owed goes on by itself.
     pub(crate) resident: bool,
     next_call: AtomicU64,
@@ -128,6 +134,17 @@ impl Node {
         &self.shared.registry
     }
 
+    /// The handlers of UEPS packets that come over links and over the plain listener: `handshake`, and on a rig `compute` and
+    /// `rehab`, are there from the start; all others are the embedder's to register.
+    pub fn intents(&self) -> &Arc<Intents> {
+        &self.shared.intents
+    }
+
+    /// Where UEPS packets are taken over plain TCP, when they are.
+    pub fn ueps_address(&self) -> Option<SocketAddr> {
+        self.shared.ueps.as_ref().map(|ueps| ueps.status().address)
+    }
+
     /// The miners of this node, when it runs any.
     pub fn miners(&self) -> Option<&Arc<dyn MinerManager>> {
         self.shared.miners.as_ref()
@@ -173,6 +190,9 @@ impl Node {
         }
         if let Some(listener) = self.listener.take() {
             listener.stop();
+        }
+        if let Some(ueps) = &self.shared.ueps {
+            ueps.stop();
         }
         while matches!(self.shared.control.send(Command::Shutdown, None, 0), Err(Error::Busy)) {
             std::thread::yield_now();

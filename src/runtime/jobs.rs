@@ -5,7 +5,7 @@ use super::install::Installer;
 use super::queues::{Event, InboxSender};
 use super::threads::{STACK, Threads};
 use crate::base::{Error, Result};
-use crate::mesh::{Input, JobId, JobResult, MarksSnapshot, Permit, Work};
+use crate::mesh::{Input, Intents, JobId, JobResult, MarksSnapshot, Permit, Work};
 use crate::miners::{MinerManager, ProfileManager, StartRequest};
 use crate::peers::PeerRegistry;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -29,6 +29,7 @@ pub(crate) struct Hands {
     pub(crate) save_marks: SaveMarks,
     pub(crate) inbox: InboxSender,
     pub(crate) installer: Option<Arc<Installer>>,
+    pub(crate) intents: Arc<Intents>,
 }
 
 enum Task {
@@ -120,9 +121,18 @@ impl Hands {
                 Error::Failed(format!("the command was not carried out, because it could not be recorded: {e}"))
             })?;
         }
-        let miners = self.miners.as_ref().ok_or_else(|| Error::Failed("miner manager not configured".to_owned()))?;
+        let miners = || self.miners.as_ref().ok_or_else(|| Error::Failed("miner manager not configured".to_owned()));
         match work {
-            Work::Stats => Ok(JobResult::Stats(miners.list_miners().iter().filter_map(|m| m.stats().ok()).collect())),
+            Work::Stats => {
+                let miners = miners()?;
+                let stats = miners.list_miners().iter().filter_map(|m| m.stats().ok()).collect();
+                Ok(JobResult::Stats { miners: stats, held: miners.held() })
+            }
+            Work::Intent(job) => {
+                let packet = job.packet.packet();
+                let answer = self.intents.carry_out(&job.context, &packet);
+                Ok(JobResult::Intent { intent: packet.header().intent, answer })
+            }
             Work::Start { miner_type, profile_id, config } => {
                 let profile = match (&config, &profile_id) {
                     (None, Some(id)) => Some(self.profile(id)?),
@@ -130,21 +140,21 @@ impl Hands {
                     (Some(_), id) => id.as_ref().and_then(|id| self.profile(id).ok()),
                     (None, None) => return Err(Error::Failed("no config given and no profile named".to_owned())),
                 };
-                let miner = miners.start_miner(&StartRequest { miner_type, profile, config })?;
+                let miner = miners()?.start_miner(&StartRequest { miner_type, profile, config })?;
                 Ok(JobResult::Started { name: miner.name() })
             }
             Work::Stop { miner } => {
-                miners.stop_miner(&miner)?;
+                miners()?.stop_miner(&miner)?;
                 Ok(JobResult::Stopped { name: miner })
             }
             Work::Deploy(deploy) => Ok(JobResult::Deployed { name: self.installer()?.deploy(&permit.key, *deploy)? }),
             Work::Pause { miner, pause } => {
-                Ok(JobResult::Started { name: pause_or_resume(miners.as_ref(), miner, pause)? })
+                Ok(JobResult::Started { name: pause_or_resume(miners()?.as_ref(), miner, pause.then_some(PAUSED))? })
             }
             Work::Versions { name } => Ok(JobResult::Versions(self.installer()?.versions(name.as_deref()))),
             Work::Rollback { name, slot } => Ok(JobResult::Started { name: self.installer()?.roll_back(&name, slot)? }),
             Work::Logs { miner, lines, since_ms } => {
-                Ok(JobResult::Logs(miners.miner(&miner)?.console_history(lines, since_ms)))
+                Ok(JobResult::Logs(miners()?.miner(&miner)?.console_history(lines, since_ms)))
             }
         }
     }
@@ -158,9 +168,16 @@ impl Hands {
     }
 }
 
-/// Pauses or resumes one miner or all of them, side by side, since each may take its time; the names of those that were.
-/// When some failed, the first reason.
-pub(crate) fn pause_or_resume(miners: &dyn MinerManager, miner: Option<String>, pause: bool) -> Result<String> {
+/// Why a rig rests that was told to by its owner.
+pub(crate) const PAUSED: &str = "paused by command";
+
+/// Pauses (for a reason) or resumes one miner or the whole rig, its miners side by side, since each may take its time; the
+/// names of those that were. When some failed, the first reason.
+pub(crate) fn pause_or_resume(miners: &dyn MinerManager, miner: Option<String>, why: Option<&str>) -> Result<String> {
+    if miner.is_none() {
+        miners.hold(why)?;
+    }
+    let pause = why.is_some();
     let names = miner.map_or_else(|| miners.list_miners().iter().map(|m| m.name()).collect(), |name| vec![name]);
     let act = |name: &str| if pause { miners.pause_miner(name) } else { miners.resume_miner(name) };
     let results: Vec<Result<()>> = std::thread::scope(|scope| {

@@ -1,12 +1,13 @@
 //! A connection to a CryptoNote node: one socket, blocking, every step within a deadline.
 
 use crate::base::{Error, Result, Rng};
+use crate::runtime::net::plain::connect;
 use crate::wire::levin::{
     Deframer, HandshakeResponse, LevinError, LocalNode, Message, NetworkId, PAYLOAD_BYTES_MAX, PingResponse, Section,
     TimedSyncResponse, command,
 };
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// Bytes read from the socket at once.
@@ -17,7 +18,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// How long things may take, and how large they may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LevinSettings {
-    /// Until a connection stands, for each address of a name. Default: 10 s.
+    /// Until a connection stands. Default: 10 s.
     pub connect_max: Duration,
     /// Until a whole message has arrived. Default: 120 s.
     pub read_max: Duration,
@@ -55,18 +56,7 @@ impl LevinConnection {
     /// # Errors
     /// [`Error::Unreachable`]; [`Error::Config`] for what is no address.
     pub fn connect(address: &str, settings: LevinSettings) -> Result<LevinConnection> {
-        let found = address.to_socket_addrs().map_err(|e| match e.kind() {
-            ErrorKind::InvalidInput => Error::Config(format!("{address:?} is no HOST:PORT: {e}")),
-            _ => Error::Unreachable(format!("{address}: {e}")),
-        })?;
-        let mut why = "the name has no address".to_owned();
-        for at in found {
-            match TcpStream::connect_timeout(&at, settings.connect_max) {
-                Ok(socket) => return LevinConnection::from_socket(socket, settings),
-                Err(e) => why = e.to_string(),
-            }
-        }
-        Err(Error::Unreachable(format!("{address}: {why}")))
+        LevinConnection::from_socket(connect(address, settings.connect_max)?, settings)
     }
 
     /// Of a socket that was dialled or accepted.

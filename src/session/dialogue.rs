@@ -541,6 +541,7 @@ fn class(kind: &MessageType) -> Class {
         | MessageType::DeployAck
         | MessageType::DeployState
         | MessageType::Versions
+        | MessageType::UepsReply
         | MessageType::Error => Class::Reply,
         MessageType::StartMiner
         | MessageType::StopMiner
@@ -549,6 +550,7 @@ fn class(kind: &MessageType) -> Class {
         | MessageType::Rollback
         | MessageType::PauseMiner
         | MessageType::ResumeMiner
+        | MessageType::Ueps
         | MessageType::Other(_) => Class::Command,
         MessageType::Handshake | MessageType::HandshakeAck | MessageType::Disconnect => Class::Silent,
     }
@@ -590,6 +592,7 @@ mod tests {
             key: peer.public_key(),
             id: peer.id(),
             link_key: LinkKey::from_secret(&[1; 32]),
+            ueps_key: crate::wire::ueps::Key::for_link(&[1; 32]),
         };
         let announcement =
             Announcement { v: 1, caps: Vec::new(), rate: 9, burst: 9, max: 1 << 20, sign: None, bind: None };

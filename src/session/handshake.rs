@@ -16,6 +16,7 @@ use crate::message::{
     Handshake, HandshakeAck, Message, MessageType, PROTOCOL_VERSION, Payload, SUPPORTED_PROTOCOL_VERSIONS,
     is_protocol_version_supported,
 };
+use crate::wire::ueps;
 use serde::Deserialize;
 
 /// A handshake message may be this long; a longer one is closed with code 1009. The Go node
@@ -74,6 +75,8 @@ pub struct Established {
     pub id: NodeId,
     /// The key that seals frames both ways.
     pub link_key: LinkKey,
+    /// The key of UEPS packets both ways.
+    pub ueps_key: ueps::Key,
 }
 
 /// A dial that waits for the answer.
@@ -236,5 +239,6 @@ pub fn respond(
 }
 
 fn established(side: Side, identity: NodeIdentity, key: PublicKey, secret: &SharedSecret) -> Established {
-    Established { side, identity, key, id: key.node_id(), link_key: LinkKey::from_secret(secret.as_bytes()) }
+    let (link_key, ueps_key) = (LinkKey::from_secret(secret.as_bytes()), ueps::Key::for_link(secret.as_bytes()));
+    Established { side, identity, key, id: key.node_id(), link_key, ueps_key }
 }

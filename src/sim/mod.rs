@@ -8,11 +8,13 @@
 mod depot;
 pub mod kad;
 mod node;
+mod packets;
 pub mod stranger;
 
 pub use depot::{Depot, Object};
 pub use node::{Rig, Setup};
 use node::{SimNode, wall};
+pub use packets::Packets;
 pub use stranger::Manners;
 use stranger::Stranger;
 

@@ -1,12 +1,13 @@
 //! A node of the simulated world: identity, registry, mesh, and per connection the session's halves.
 
 use super::depot::Depot;
+use super::packets::Packets;
 use super::{Actor, ConnId, Event, Wire, World};
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
 use crate::identity::{Identity, Role};
 use crate::mesh::{
-    Answer, CHUNK1, DepotTask, DialId, Input, JobId, JobResult, LinkId, MarksSnapshot, MarksTable, Mesh, MeshConfig,
-    Output, Permit, Work,
+    Answer, CHUNK1, DepotTask, DialId, Input, Intents, JobId, JobResult, LinkId, MarksSnapshot, MarksTable, Mesh,
+    MeshConfig, Output, Permit, UEPS1, Work,
 };
 use crate::message::{Announcement, Message};
 use crate::miners::{LogSlice, MinerState, MinerStats};
@@ -70,6 +71,8 @@ pub struct Rig {
     pub disk_full: bool,
     /// Objects that came and were installed.
     pub depot: Depot,
+    /// What packets did.
+    pub packets: Packets,
 }
 
 /// One side of a connection.
@@ -83,6 +86,8 @@ pub(super) struct SimNode {
     pub(super) identity: Identity,
     pub(super) registry: Arc<RwLock<PeerRegistry>>,
     pub(super) mesh: Mesh,
+    /// The handlers of packets.
+    pub(super) intents: Intents,
     pub(super) rig: Rig,
     pub(super) skew_s: i64,
     /// Messages that the node handed to its embedder.
@@ -106,11 +111,14 @@ impl SimNode {
             Identity::generate(name, setup.role, wall(now, 0).wall, &mut rng).unwrap_or_else(|e| panic!("{e}"));
         let registry = Arc::new(RwLock::new(PeerRegistry::with_mode(mode)));
         let mesh = mesh(&identity, &registry, works, MarksTable::default(), rng.fork(), wall(now, 0));
+        let (intents, rig) = (Intents::default(), Rig::default());
+        rig.packets.register(&intents, works);
         SimNode {
             identity,
             registry,
             mesh,
-            rig: Rig::default(),
+            intents,
+            rig,
             skew_s: 0,
             embedder: Vec::new(),
             challenges: Challenges::new(),
@@ -189,13 +197,24 @@ impl SimNode {
             self.save(marks);
         }
         match work {
-            Work::Stats => Ok(JobResult::Stats(vec![MinerStats::new("sim-1", "sim", MinerState::Running)])),
+            Work::Stats => {
+                let miners = vec![MinerStats::new("sim-1", "sim", MinerState::Running)];
+                Ok(JobResult::Stats { miners, held: self.rig.packets.held() })
+            }
+            Work::Intent(job) => {
+                let packet = job.packet.packet();
+                let answer = self.intents.carry_out(&job.context, &packet);
+                Ok(JobResult::Intent { intent: packet.header().intent, answer })
+            }
             Work::Start { miner_type, .. } => {
                 self.rig.started.push(miner_type.clone());
                 Ok(JobResult::Started { name: format!("{miner_type}-{}", self.rig.started.len()) })
             }
             Work::Deploy(deploy) => Ok(JobResult::Deployed { name: deploy.name }),
-            Work::Pause { miner, .. } => Ok(JobResult::Started { name: miner.unwrap_or_default() }),
+            Work::Pause { miner, pause } => {
+                self.rig.packets.hold(pause.then_some("paused by command"));
+                Ok(JobResult::Started { name: miner.unwrap_or_default() })
+            }
             Work::Versions { .. } => Ok(JobResult::Versions(Vec::new())),
             Work::Rollback { name, .. } => Err(Error::NotFound(format!("no versions of {name}"))),
             Work::Stop { miner } => {
@@ -256,7 +275,7 @@ fn mesh(
     rng: Rng,
     now: Now,
 ) -> Mesh {
-    let caps = vec![CHUNK1.to_owned()];
+    let caps = vec![CHUNK1.to_owned(), UEPS1.to_owned()];
     let announcement = Announcement { v: 1, caps, rate: 2000, burst: 4000, max: 1 << 20, ..Announcement::default() };
     let dialogue = DialogueConfig::new(announcement);
     let config = MeshConfig {

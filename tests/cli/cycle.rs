@@ -186,11 +186,15 @@ fn a_paused_rig_stays_paused_until_it_is_resumed_whatever_happens_to_it() {
     let pair = pair.restarted(|daemon| assert_eq!(daemon.stop(), 0));
     assert_eq!(states(&pair), ["paused", "paused"]);
     assert_eq!(pair.rig.miner_pid("sha256d-1"), None);
-    // A new miner takes another name, and a paused one can be stopped.
-    assert_eq!(pair.controller.run(&["start", "rig-1"]).ok().out, "rig-1: started sha256d-3\n");
+    // A rig that rests starts nothing, also none of its miners alone; a paused one can be stopped.
+    pair.controller.run(&["start", "rig-1"]).fails(1, &["all miners of this rig are paused", "resume"]);
+    pair.controller.run(&["resume", "rig-1", "--miner", "sha256d-1"]).fails(1, &["resume the rig first"]);
+    assert_eq!(states(&pair), ["paused", "paused"]);
     pair.controller.run(&["stop", "rig-1", "--miner", "sha256d-2"]).ok();
     pair.controller.run(&["resume", "rig-1"]).ok();
     pair.rig.await_miner("sha256d-1", None);
+    // A new miner takes the free name.
+    assert_eq!(pair.controller.run(&["start", "rig-1"]).ok().out, "rig-1: started sha256d-2\n");
     eventually("both to hash", 30, || states(&pair).iter().all(|s| s == "hashing" || s == "earning"));
     assert_eq!(states(&pair).len(), 2);
     // Resuming what runs, and pausing at the rig itself.

@@ -141,13 +141,17 @@ fn json_rows_keep_their_shape() {
         "role",
         "score",
         "stage",
+        "threat",
         "tls",
     ];
     assert_eq!(keys(&boss.rows(&["peers", "list"])[0]), peer);
     assert_eq!(keys(&boss.rows(&["ping", "rig-1"])[0]), ["id", "rig", "round_trip_ms"]);
     assert_eq!(keys(&boss.rows(&["start", "rig-1"])[0]), ["id", "miner", "rig"]);
     let status = boss.rows(&["status"]);
-    assert_eq!(keys(&status[0]), ["id", "latency_ms", "link", "miners", "rig", "role", "uptime_s", "warning"]);
+    assert_eq!(
+        keys(&status[0]),
+        ["id", "latency_ms", "link", "miners", "paused", "rig", "role", "uptime_s", "warning"]
+    );
     let miner = [
         "algorithm",
         "cpu_threads",

@@ -2,6 +2,7 @@
 //! shares nothing with the reader.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use rigmesh::IntentAnswer;
 use rigmesh::base::Rng;
 use rigmesh::wire::ueps::{self, Defect, Deframer, Header, Key, Packet, Reading, decode};
 use sha2::Sha256;
@@ -99,4 +100,13 @@ fn cut(bytes: &[u8], reading: Reading, mut size: impl FnMut() -> usize) -> (Vec<
         assert!(deframer.capacity() <= 2 * given + 64, "{} bytes held of {given}", deframer.capacity());
     }
     (packets, deframer.handle_end())
+}
+
+/// An answer is done or it is not, whatever else it says.
+pub fn answer(bytes: &[u8]) -> bool {
+    let Ok(answer) = IntentAnswer::decode(bytes) else { return false };
+    let ok = serde_json::from_slice::<serde_json::Value>(bytes).unwrap()["ok"] == true;
+    assert_eq!(answer.clone().into_result().is_ok(), ok);
+    assert_eq!(IntentAnswer::decode(&serde_json::to_vec(&answer).unwrap()).unwrap(), answer);
+    true
 }

@@ -1,7 +1,8 @@
 //! The rig's side of deployments: offers, chunks that arrive, the install, and permissions that change meanwhile.
 
+use super::super::Mesh;
+use super::super::codes::code_of;
 use super::super::io::{DepotTask, LinkId, Offered, Output, Permit, PullId, Stored};
-use super::super::{Mesh, worker};
 use super::NO_PERMISSION;
 use super::pull::{Arrival, CHUNK_BYTES, Due, Pull, Stage};
 use crate::base::{Error, Now, Result};
@@ -103,7 +104,7 @@ impl Mesh {
             }
             Err(e) => {
                 self.pulls.remove(id);
-                self.refuse(now, link, &request, worker::code_of(&e), &e.to_string());
+                self.refuse(now, link, &request, code_of(&e), &e.to_string());
             }
         }
     }
@@ -174,7 +175,7 @@ impl Mesh {
         let Some(pull) = self.pulls.remove(id) else { return };
         let done = match &result {
             Ok(slot) => DeployDone { ok: true, slot: Some(*slot), ..DeployDone::default() },
-            Err(e) => DeployDone { code: Some(worker::code_of(e)), error: e.to_string(), ..DeployDone::default() },
+            Err(e) => DeployDone { code: Some(code_of(e)), error: e.to_string(), ..DeployDone::default() },
         };
         match &result {
             Ok(slot) => log::info!(target: "deploy", object = pull.t.as_str(), slot = *slot; "installed"),

@@ -2,18 +2,20 @@
 
 use super::deploy::Order;
 use super::executor::{Each, Executor, Tally, parse_key};
-use super::rows::{LinkView, clock_ahead_ms, own_status, peer_status, result_row, row};
+use super::rows::{LinkView, clock_ahead_ms, own_status, peer_status, result_row, row, threat_value, with};
 use super::select::SELF;
 use super::{Failure, Request, Rigs, Summary, transfer};
 use crate::base::{Error, Result, is_plain_name};
 use crate::identity::{NodeId, PublicKey};
+use crate::mesh::ThreatInfo;
 use crate::mesh::{Answer, Command};
 use crate::message::{Logs, MessageType, Payload, Stats, parse_response};
 use crate::miners::{self, MinerInstance, MinerManager, Profile, StartRequest};
 use crate::node::{Controller, Node, Shared, Transport, uplink};
 use crate::peers::{Admission, Grants, Peer};
-use crate::runtime::jobs::pause_or_resume;
+use crate::runtime::jobs::{PAUSED, pause_or_resume};
 use crate::session::Expect;
+use crate::wire::ueps::Header;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -82,6 +84,9 @@ pub(crate) fn execute(shared: &Arc<Shared>, request: Request, each: Each<'_>) ->
         }
         Request::Stop { rigs, miner, all_miners } => me.stop(&rigs, miner.as_deref(), all_miners, each),
         Request::Pause { rigs, miner, resume } => me.pause(&rigs, miner.as_deref(), resume, each),
+        Request::UepsSend { rigs, intent, threat_score, payload } => {
+            me.send_packet(&rigs, &Header { threat_score, ..Header::new(intent) }, &payload, each)
+        }
         Request::Logs { rigs, miner, lines, since_ms } => me.logs(&rigs, miner.as_deref(), lines, since_ms, each),
         Request::Profiles {} => me.profiles(each),
         Request::ProfilePut { profile } => {
@@ -115,12 +120,18 @@ impl Executor<'_> {
     fn peers(&self, each: Each<'_>) -> Result<Summary> {
         let peers = self.shared.registry.list_peers();
         let mut asked = peers.len();
-        peers.iter().for_each(|peer| each(self.peer_row(peer)));
+        let threats: BTreeMap<String, ThreatInfo> =
+            self.controller.threats()?.into_iter().map(|(key, threat)| (key.to_base64(), threat)).collect();
+        let line = |peer: &Peer| {
+            let threat = threats.get(&peer.public_key).copied();
+            with(self.peer_row(peer), "threat", threat.map_or(Value::Null, threat_value))
+        };
+        peers.iter().for_each(|peer| each(line(peer)));
         for text in self.shared.registry.allowed_public_keys() {
             let id = PublicKey::from_base64(&text).map(|key| key.node_id().to_string()).unwrap_or_default();
             if !peers.iter().any(|p| p.public_key == text) {
                 let peer = Peer { id, public_key: text, ..Peer::default() };
-                each(self.peer_row(&peer));
+                each(line(&peer));
                 asked += 1;
             }
         }
@@ -369,7 +380,9 @@ impl Executor<'_> {
             _ => None,
         };
         let uptime = self.shared.clock.mono().since(crate::base::Time::ZERO);
-        Ok(own_status(info.role.as_str(), uptime, &stats, behind))
+        let held = self.shared.miners.as_ref().and_then(|miners| miners.held());
+        let status = own_status(info.role.as_str(), uptime, &stats, held, behind);
+        Ok(with(status, "ueps", self.own_packets()))
     }
 
     fn start(
@@ -425,7 +438,9 @@ impl Executor<'_> {
         let mut tally = Tally::new(each);
         let row = |names: String| json!({ "miners": names });
         if asked.own {
-            let done = self.miners().and_then(|m| pause_or_resume(m.as_ref(), miner.map(str::to_owned), !resume));
+            let done = self
+                .miners()
+                .and_then(|m| pause_or_resume(m.as_ref(), miner.map(str::to_owned), (!resume).then_some(PAUSED)));
             tally.add(&self.own(), done.map(row));
         }
         let swept = if resume {

@@ -11,6 +11,7 @@ mod rows;
 mod select;
 mod socket;
 mod transfer;
+mod ueps;
 
 pub use execute::parse_profile;
 pub use socket::{ControlClient, Owner};
@@ -166,6 +167,18 @@ pub enum Request {
         /// Go on instead.
         #[serde(default)]
         resume: bool,
+    },
+    /// Sends a UEPS packet to each rig over its link.
+    UepsSend {
+        /// Which rigs.
+        rigs: Rigs,
+        /// Its intent, 0 to 255.
+        intent: u8,
+        /// Its threat score.
+        #[serde(default)]
+        threat_score: u16,
+        /// Its payload, base64; at most 65,535 bytes.
+        payload: String,
     },
     /// The newest lines of a miner.
     Logs {

@@ -3,6 +3,7 @@
 use super::Failure;
 use super::select::Rig;
 use crate::base::{Error, Result};
+use crate::mesh::ThreatInfo;
 use crate::message::{Message, MinerStatsItem, Stats};
 use crate::miners::MinerStats;
 use crate::node::Shared;
@@ -66,6 +67,7 @@ pub(super) fn outcome_row(about: &About, outcome: Result<Value>) -> (Value, bool
 pub(super) fn peer_status(link: LinkView, stats: &Stats, clock_ahead_ms: i64) -> Value {
     let miners: Vec<Value> = stats.miners().iter().map(wire_miner).collect();
     let mut notes: Vec<String> = link.note.into_iter().collect();
+    notes.extend(stats.held.as_deref().map(held_note));
     notes.extend(clock_warning(clock_ahead_ms));
     json!({
         "link": "up",
@@ -73,24 +75,53 @@ pub(super) fn peer_status(link: LinkView, stats: &Stats, clock_ahead_ms: i64) ->
         "latency_ms": link.latency_ms,
         "uptime_s": stats.uptime,
         "miners": miners,
+        "paused": stats.held,
         "warning": joined(&notes),
     })
 }
 
 /// What `status` says of this node.
-pub(super) fn own_status(role: &str, uptime: Duration, miners: &[MinerStats], clock_behind: Option<Duration>) -> Value {
+pub(super) fn own_status(
+    role: &str,
+    uptime: Duration,
+    miners: &[MinerStats],
+    held: Option<String>,
+    clock_behind: Option<Duration>,
+) -> Value {
     let miners: Vec<Value> = miners.iter().map(own_miner).collect();
-    let warning = clock_behind.map(|d| {
+    let mut notes: Vec<String> = held.as_deref().map(held_note).into_iter().collect();
+    notes.extend(clock_behind.map(|d| {
         format!("this clock is {} behind what was seen; set it, or run: rigmesh peers reset-clock", words(d.as_secs()))
-    });
+    }));
     json!({
         "link": "self",
         "role": role,
         "latency_ms": null,
         "uptime_s": uptime.as_secs(),
         "miners": miners,
-        "warning": warning,
+        "paused": held,
+        "warning": joined(&notes),
     })
+}
+
+/// The row with one more key.
+pub(super) fn with(mut row: Value, key: &str, value: Value) -> Value {
+    if let Some(row) = row.as_object_mut() {
+        row.insert(key.to_owned(), value);
+    }
+    row
+}
+
+/// How a sender of forged packets stands.
+pub(super) fn threat_value(threat: ThreatInfo) -> Value {
+    match threat {
+        ThreatInfo::Score(score) => json!({ "score": score }),
+        ThreatInfo::RefusedFor(time) => json!({ "refused_for_s": time.as_secs() }),
+    }
+}
+
+fn held_note(why: &str) -> String {
+    format!("all its miners are paused ({}): resume the rig to go on", crate::base::quote_value(why))
 }
 
 /// What the registry and the table of links know of a peer.

@@ -5,7 +5,7 @@ use crate::base::{Error, Result};
 use crate::runtime::threads::{STACK, Threads};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -58,14 +58,27 @@ impl Listener {
         self.address
     }
 
-    /// Starts accepting.
+    /// Starts accepting peers.
     pub(crate) fn start(&self, opener: Arc<Opener>, threads: &Threads) -> Result<()> {
+        let stopping = Arc::clone(&opener);
+        let is_stopping = move || stopping.stopping.load(Ordering::Relaxed);
+        self.start_with("listen", threads, is_stopping, move |stream, from| opener.accept(stream, from))
+    }
+
+    /// Starts accepting on a thread of this name; each socket goes to `accept`, which must not wait.
+    pub(crate) fn start_with(
+        &self,
+        name: &str,
+        threads: &Threads,
+        is_stopping: impl Fn() -> bool + Send + 'static,
+        accept: impl Fn(TcpStream, SocketAddr) + Send + 'static,
+    ) -> Result<()> {
         let socket = self.socket.clone();
-        threads.spawn("listen", STACK, move || {
+        threads.spawn(name, STACK, move || {
             loop {
                 match socket.accept() {
-                    Ok((stream, from)) => opener.accept(stream, from),
-                    Err(_) if opener.stopping.load(Ordering::Relaxed) => return,
+                    Ok((stream, from)) => accept(stream, from),
+                    Err(_) if is_stopping() => return,
                     Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
                     Err(e) => {
                         // Out of descriptors or memory: what is open will end some day; spinning would not help it.
@@ -77,7 +90,7 @@ impl Listener {
         })
     }
 
-    /// Frees the blocked `accept`; set the opener's `stopping` first.
+    /// Frees the blocked `accept`; what says that it is stopping must be set first.
     pub(crate) fn stop(&self) {
         let _ = SockRef::from(&*self.socket).shutdown(Shutdown::Both);
     }

@@ -9,5 +9,6 @@ pub(crate) mod gate;
 pub(crate) mod listen;
 pub(crate) mod open;
 pub(crate) mod pipe;
+pub(crate) mod plain;
 pub(crate) mod reader;
 pub(crate) mod tls;

@@ -28,34 +28,50 @@ pub(super) struct Entry {
 #[derive(Default, Serialize, Deserialize)]
 struct File {
     miners: Vec<Entry>,
+    /// Why all of them rest, when they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held: Option<String>,
 }
 
 /// The file and what it says.
 pub(super) struct Desired {
     path: PathBuf,
     entries: Vec<Entry>,
+    held: Option<String>,
 }
 
 impl Desired {
     /// Reads the file. One that cannot be understood is put aside, not overwritten, and the rig starts with nothing to run.
     pub(super) fn load(path: PathBuf) -> Result<Desired> {
-        let entries = match read(&path) {
-            Ok(entries) => entries,
+        let file = match read(&path) {
+            Ok(file) => file,
             Err(e @ Error::Malformed { .. }) => {
                 let aside = path.with_extension("json.broken");
                 std::fs::rename(&path, &aside)
                     .map_err(|e| Error::io(format!("cannot put aside {}", path.display()), &e))?;
                 let aside = aside.display().to_string();
                 log::error!(target: "miner", error:% = e, kept = aside.as_str(); "the list of miners to run is broken: start them again by hand");
-                Vec::new()
+                File::default()
             }
             Err(e) => return Err(e),
         };
-        Ok(Desired { path, entries })
+        Ok(Desired { path, entries: file.miners, held: file.held })
     }
 
     pub(super) fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    pub(super) fn held(&self) -> Option<&String> {
+        self.held.as_ref()
+    }
+
+    /// Notes that the whole rig rests, or no longer. On an error nothing has changed.
+    pub(super) fn hold(&mut self, why: Option<&str>) -> Result<()> {
+        if self.held.as_deref() == why {
+            return Ok(());
+        }
+        self.save(self.entries.clone(), why.map(str::to_owned))
     }
 
     /// Adds or replaces an entry. On an error nothing has changed.
@@ -87,21 +103,25 @@ impl Desired {
     }
 
     fn replace(&mut self, miners: Vec<Entry>) -> Result<()> {
-        let file = File { miners };
+        self.save(miners, self.held.clone())
+    }
+
+    fn save(&mut self, miners: Vec<Entry>, held: Option<String>) -> Result<()> {
+        let file = File { miners, held };
         let bytes =
             serde_json::to_vec_pretty(&file).map_err(|e| Error::Failed(format!("cannot encode a list: {e}")))?;
         atomic::write(&self.path, &bytes, 0o600)?;
-        self.entries = file.miners;
+        (self.entries, self.held) = (file.miners, file.held);
         Ok(())
     }
 }
 
-fn read(path: &std::path::Path) -> Result<Vec<Entry>> {
-    let Some(bytes) = atomic::read(path, BYTES_MAX)? else { return Ok(Vec::new()) };
+fn read(path: &std::path::Path) -> Result<File> {
+    let Some(bytes) = atomic::read(path, BYTES_MAX)? else { return Ok(File::default()) };
     let text = check_json("desired.json", &bytes)?;
     let file: File = serde_json::from_str(text)
         .map_err(|e| Error::malformed("desired.json", format!("line {} column {}", e.line(), e.column())))?;
-    Ok(file.miners)
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// Stack of a miner's thread; only touched pages cost.
 const STACK_BYTES: usize = 256 * 1024;
+/// A reason for a pause is cut here.
+const HELD_CHARS_MAX: usize = 200;
 /// Orders waiting for a thread; more say nothing new.
 const ORDERS_MAX: usize = 4;
 
@@ -48,6 +50,8 @@ struct Inner {
     paused: BTreeMap<String, Arc<Paused>>,
     rng: Rng,
     stopping: bool,
+    /// Why nothing is started.
+    held: Option<String>,
 }
 
 /// A miner and the way to its thread.
@@ -94,7 +98,8 @@ impl ProcessMinerManager {
             log::warn!(target: "miner", miner = name.as_str(); "killed a process that an earlier run left behind");
         }
         let desired = Desired::load(settings.data_dir.join("desired.json"))?;
-        let inner = Inner { instances: BTreeMap::new(), paused: BTreeMap::new(), rng: system_rng()?, stopping: false };
+        let (instances, paused, held) = (BTreeMap::new(), BTreeMap::new(), desired.held().cloned());
+        let inner = Inner { instances, paused, rng: system_rng()?, stopping: false, held };
         let (clock, inner, desired) = (Clock::start(), inner.into(), desired.into());
         let versions = slots.map(|slots| Arc::new(Versions::new(slots, settings.policy.clone())));
         Ok(ProcessMinerManager { settings: Arc::new(settings), versions, clock, inner, desired })
@@ -103,14 +108,17 @@ impl ProcessMinerManager {
     /// Starts what was running when the last run ended, however it ended. Each miner with its result; one that cannot be
     /// started stays on the list.
     pub fn restore(&self, profiles: &dyn ProfileManager) -> Vec<(String, Result<()>)> {
-        let entries = self.desired.lock().entries().to_vec();
+        let (entries, held) = {
+            let desired = self.desired.lock();
+            (desired.entries().to_vec(), desired.held().is_some())
+        };
         let request = |entry: &Entry| {
             let profile = entry.profile_id.as_deref().map(|id| profiles.profile(id)).transpose()?;
             Ok(StartRequest { miner_type: entry.miner_type.clone(), profile, config: entry.config.clone() })
         };
         let start = |entry: &Entry| {
             check_profile_id(&entry.name)?;
-            if entry.paused {
+            if entry.paused || held {
                 let paused = Paused::new(&entry.name, &entry.miner_type, request(entry), None);
                 self.inner.lock().paused.insert(entry.name.clone(), paused);
                 return Ok(());
@@ -141,9 +149,7 @@ impl ProcessMinerManager {
         let slot = self.versions.as_ref().zip(plan.program().and_then(|program| program.slot()));
         let slot = slot.map(|(versions, slot)| (Arc::clone(versions), slot.to_owned()));
         let mut inner = self.inner.lock();
-        if inner.stopping {
-            return Err(Error::ShuttingDown);
-        }
+        inner.check_open()?;
         let name = match name.or(request.profile.as_ref().map(|profile| profile.id.as_str())) {
             Some(name) => name.to_owned(),
             None => free_name(&inner, miner_type),
@@ -192,13 +198,13 @@ impl ProcessMinerManager {
         match thread {
             Ok(thread) => {
                 *instance.thread.lock() = Some(thread);
-                if self.inner.lock().stopping {
-                    // A shutdown that came meanwhile did not see the thread.
+                let open = self.inner.lock().check_open();
+                if open.is_err() {
+                    // A shutdown or a pause of the rig that came meanwhile did not see the thread.
                     instance.end(Duration::ZERO);
                     self.leave(instance);
-                    return Err(Error::ShuttingDown);
                 }
-                Ok(())
+                open
             }
             Err(e) => {
                 self.leave(instance);
@@ -260,7 +266,7 @@ impl MinerManager for ProcessMinerManager {
             self.desired.lock().pause(name, false)?;
             return Err(Error::Failed(format!("{name} is being started or stopped already")));
         }
-        let paused = Paused::new(name, &instance.miner_type, Ok(instance.request.clone()), Some(Arc::clone(&instance)));
+        let paused = Paused::new(name, &instance.miner_type, Ok(instance.request.clone()), Some(instance.clone()));
         let mut inner = self.inner.lock();
         inner.instances.retain(|_, other| !Arc::ptr_eq(other, &instance));
         inner.paused.insert(name.to_owned(), paused);
@@ -279,6 +285,19 @@ impl MinerManager for ProcessMinerManager {
             return Err(e);
         }
         Ok(())
+    }
+
+    fn hold(&self, why: Option<&str>) -> Result<()> {
+        let why = why.map(|why| why.chars().take(HELD_CHARS_MAX).collect::<String>());
+        // One lock over both, so that what is in memory is what is on disk.
+        let mut desired = self.desired.lock();
+        desired.hold(why.as_deref())?;
+        self.inner.lock().held = why;
+        Ok(())
+    }
+
+    fn held(&self) -> Option<String> {
+        self.inner.lock().held.clone()
     }
 
     fn stop_miner(&self, name: &str) -> Result<()> {
@@ -328,6 +347,17 @@ impl MinerManager for ProcessMinerManager {
         for instance in instances {
             instance.end(grace);
             self.leave(&instance);
+        }
+    }
+}
+
+impl Inner {
+    /// Whether anything may be started.
+    fn check_open(&self) -> Result<()> {
+        match &self.held {
+            _ if self.stopping => Err(Error::ShuttingDown),
+            Some(why) => Err(Error::Failed(format!("all miners of this rig are paused ({why}): resume the rig first"))),
+            None => Ok(()),
         }
     }
 }

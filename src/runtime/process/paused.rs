@@ -1,6 +1,5 @@
 //! A miner that was told to pause: its process has ended, and it is remembered as wanted.
 
-use super::manager::Instance;
 use crate::base::{Error, Result};
 use crate::miners::{LogSlice, MinerInstance, MinerState, MinerStats, StartRequest};
 use std::sync::Arc;
@@ -12,7 +11,7 @@ pub(super) struct Paused {
     /// How it is started again; after a restart of the daemon its profile may be gone.
     request: Result<StartRequest>,
     /// What ran before, for its last lines; none after a restart of the daemon.
-    before: Option<Arc<Instance>>,
+    before: Option<Arc<dyn MinerInstance>>,
 }
 
 impl Paused {
@@ -20,7 +19,7 @@ impl Paused {
         name: &str,
         miner_type: &str,
         request: Result<StartRequest>,
-        before: Option<Arc<Instance>>,
+        before: Option<Arc<dyn MinerInstance>>,
     ) -> Arc<Paused> {
         Arc::new(Paused { name: name.to_owned(), miner_type: miner_type.to_owned(), request, before })
     }

@@ -1,8 +1,8 @@
 //! What a node answers when it is asked: enough for a CryptoNote node to keep a connection to us.
 
 use super::{
-    HandshakeRequest, HandshakeResponse, LevinError, Message, NodeData, PingResponse, SupportFlags, SyncData,
-    TimedSyncRequest, TimedSyncResponse, command, return_code,
+    HandshakeRequest, HandshakeResponse, LevinError, Message, NetworkId, NodeData, PingResponse, SupportFlags,
+    SyncData, TimedSyncRequest, TimedSyncResponse, command, return_code,
 };
 use crate::base::Rng;
 
@@ -16,11 +16,17 @@ pub struct LocalNode {
 }
 
 impl LocalNode {
-    /// One that only looks: it cannot be dialled and has nothing of the chain but its beginning. Its number is random.
-    pub fn observer(network_id: super::NetworkId, rng: &mut Rng) -> LocalNode {
+    /// One that only looks: it cannot be dialled and has nothing of the chain but its first block. Its number is random.
+    ///
+    /// monerod asks a peer whose top block it does not know for its chain, and leaves it when that does not come (seen: after
+    /// 77 s). So the first block is named; of a network whose first block we do not know, nothing is.
+    pub fn observer(network_id: NetworkId, rng: &mut Rng) -> LocalNode {
         let peer_id = rng.number().max(1);
         let node = NodeData { network_id, my_port: 0, rpc_port: 0, rpc_credits_per_hash: 0, peer_id, support_flags: 0 };
-        LocalNode { node, sync: SyncData { current_height: 1, top_version: 1, ..SyncData::default() } }
+        let top_id = network_id.genesis().unwrap_or_default();
+        let sync =
+            SyncData { current_height: 1, cumulative_difficulty: 1, top_id, top_version: 1, ..SyncData::default() };
+        LocalNode { node, sync }
     }
 
     /// The request that opens a connection.
@@ -41,7 +47,7 @@ impl LocalNode {
     }
 
     /// The response to a request; `None` for what wants none. A handshake of another network, or one that cannot be read, is
-    /// answered with [`return_code::FORMAT`] and nothing; so is what we do not know.
+    /// answered with [`return_code::FORMAT`] and nothing, what we do not know with [`return_code::UNKNOWN_COMMAND`].
     ///
     /// # Errors
     /// As [`LocalNode::handshake`].
@@ -60,7 +66,7 @@ impl LocalNode {
             command::TIMED_SYNC => Some(TimedSyncResponse { sync, peers: Vec::new() }.encode()?),
             command::PING => Some(PingResponse { status: "OK".to_owned(), peer_id: node.peer_id }.encode()?),
             command::SUPPORT_FLAGS => Some(SupportFlags { support_flags: node.support_flags }.encode()?),
-            _ => None,
+            _ => return Ok(Some(Message::response(request.command, return_code::UNKNOWN_COMMAND, Vec::new()))),
         };
         let code = if payload.is_some() { return_code::HANDLED } else { return_code::FORMAT };
         Ok(Some(Message::response(request.command, code, payload.unwrap_or_default())))
@@ -69,8 +75,18 @@ impl LocalNode {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{NetworkId, Section};
+    use super::super::Section;
     use super::*;
+
+    #[test]
+    fn an_observer_has_the_first_block_of_its_network_and_a_listener_answers_with_the_code_that_monerod_wants() {
+        let local = LocalNode::observer(NetworkId::STAGENET, &mut Rng::from_number(1));
+        assert_eq!(Some(local.sync.top_id), NetworkId::STAGENET.genesis());
+        let response = local.answer(&local.handshake().unwrap()).unwrap().unwrap();
+        assert!(response.return_code > return_code::OK && !response.is_failure());
+        let private = LocalNode::observer(NetworkId([7; 16]), &mut Rng::from_number(1));
+        assert_eq!(private.sync.top_id, [0; 32]);
+    }
 
     #[test]
     fn what_is_asked_is_answered_and_what_is_told_is_not() {
@@ -93,9 +109,12 @@ mod tests {
     fn another_network_and_an_unknown_command_are_refused_with_a_code() {
         let local = LocalNode::observer(NetworkId::TESTNET, &mut Rng::from_number(1));
         let stranger = LocalNode::observer(NetworkId::MAINNET, &mut Rng::from_number(2));
-        for request in [stranger.handshake().unwrap(), Message::request(4711, vec![1])] {
+        let unknown = Message::request(4711, vec![1]);
+        for (request, code) in
+            [(stranger.handshake().unwrap(), return_code::FORMAT), (unknown, return_code::UNKNOWN_COMMAND)]
+        {
             let response = local.answer(&request).unwrap().unwrap();
-            assert_eq!((response.return_code, response.payload.len()), (return_code::FORMAT, 0));
+            assert_eq!((response.return_code, response.payload.len()), (code, 0));
         }
     }
 }

@@ -33,6 +33,12 @@ pub mod command {
     pub const REQUEST_CHAIN: u32 = 2006;
     /// Brings them.
     pub const RESPONSE_CHAIN: u32 = 2007;
+    /// A new block without the transactions that the receiver may have, unasked.
+    pub const NEW_FLUFFY_BLOCK: u32 = 2008;
+    /// Asks for those that it does not have.
+    pub const REQUEST_FLUFFY_MISSING: u32 = 2009;
+    /// Asks for the waiting transactions that the sender does not have.
+    pub const TXPOOL_COMPLEMENT: u32 = 2010;
 
     /// A word for it, for people.
     pub fn name(command: u32) -> &'static str {
@@ -47,6 +53,9 @@ pub mod command {
             RESPONSE_OBJECTS => "response objects",
             REQUEST_CHAIN => "request chain",
             RESPONSE_CHAIN => "response chain",
+            NEW_FLUFFY_BLOCK => "new fluffy block",
+            REQUEST_FLUFFY_MISSING => "request fluffy missing",
+            TXPOOL_COMPLEMENT => "txpool complement",
             _ => "unknown",
         }
     }
@@ -66,12 +75,15 @@ pub mod flag {
 
 /// What a response says about how it went.
 pub mod return_code {
-    /// Done.
+    /// Done, as the Go package says it. monerod 0.18 reads no payload behind it: it leaves whoever answers its handshake
+    /// so, as one of another network.
     pub const OK: i32 = 0;
-    /// Done, as the handlers of CryptoNote nodes say it; their callers take 0 for a failure.
+    /// Done, as CryptoNote nodes say it, and what they want to hear: monerod 0.18 takes what is above 0 for success.
     pub const HANDLED: i32 = 1;
     /// The connection failed.
     pub const CONNECTION: i32 = -1;
+    /// The command is unknown, as monerod says it.
+    pub const UNKNOWN_COMMAND: i32 = -6;
     /// The payload has the wrong form.
     pub const FORMAT: i32 = -7;
     /// The signature is wrong.

@@ -46,7 +46,7 @@ pub use payload::{
     HandshakeRequest, HandshakeResponse, NodeData, PEERS_MAX, PeerAddress, PeerEntry, PingResponse, SupportFlags,
     SyncData, TimedSyncRequest, TimedSyncResponse,
 };
-pub use storage::{STORAGE_HEADER, Section};
-pub use storage_read::{BYTES_PER_INPUT_BYTE, DEPTH_MAX, Reading, VALUES_MAX};
+pub use storage::{DEPTH_MAX, STORAGE_HEADER, Section};
+pub use storage_read::{BYTES_PER_INPUT_BYTE, Reading, VALUES_MAX};
 pub use value::{Array, FromValue, Kind, Value};
 pub use varint::{VARINT_MAX, decode_varint, encode_varint};

@@ -20,6 +20,18 @@ impl NetworkId {
     /// Monero's rehearsal network.
     pub const STAGENET: NetworkId = monero(0x12);
 
+    /// The hash of its first block, as monerod 0.18 has it; `None` for a network we do not know.
+    pub fn genesis(&self) -> Option<[u8; 32]> {
+        let hash = match *self {
+            NetworkId::MAINNET => "418015bb9ae982a1975da7d79277c2705727a56894ba0fb246adaabb1f4632e3",
+            NetworkId::TESTNET => "48ca7cd3c8de5b6a4d53d2861fbdaedca141553559f9be9520068053cda8430b",
+            NetworkId::STAGENET => "76ee3cc98646292206cd3e86f74d88b4dcc1d937088645e9b0cbca84b7ce74eb",
+            _ => return None,
+        };
+        let mut id = [0; 32];
+        hex::decode_to_slice(hash, &mut id).ok().map(|()| id)
+    }
+
     /// Its name, when it has one.
     pub fn name(&self) -> Option<&'static str> {
         match *self {
@@ -65,7 +77,9 @@ mod tests {
         for id in [NetworkId::MAINNET, NetworkId::TESTNET, NetworkId::STAGENET] {
             assert_eq!(id.name().unwrap().parse::<NetworkId>().unwrap(), id);
             assert_eq!(id.to_string().parse::<NetworkId>().unwrap(), id);
+            assert!(id.genesis().is_some());
         }
+        assert_eq!(NetworkId([0; 16]).genesis(), None);
         assert_eq!(NetworkId::MAINNET.to_string(), "1230f171610441611731008216a1a110");
         assert!("main".parse::<NetworkId>().unwrap_err().to_string().contains("stagenet"));
     }

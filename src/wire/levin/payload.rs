@@ -117,7 +117,7 @@ impl SyncData {
 pub enum PeerAddress {
     /// An IPv4 or IPv6 address and port.
     Ip(SocketAddr),
-    /// A host of a hidden network (kind 3: Tor, 4: I2P), and its port.
+    /// A host of a hidden network (kind 3: I2P, 4: Tor), and its port.
     Host {
         /// The kind on the wire.
         kind: u8,

@@ -1,8 +1,10 @@
 //! Sections of portable storage: names and values, typed access, and the canonical bytes.
 
-use super::storage_read::{self, DEPTH_MAX, Reading};
 use super::value::{Array, FromValue, Value};
 use super::{LevinError, encode_varint};
+
+/// Most sections inside each other, the root counted.
+pub const DEPTH_MAX: usize = 64;
 
 /// What every storage begins with: two signatures and version 1.
 pub const STORAGE_HEADER: [u8; 9] = [0x01, 0x11, 0x01, 0x01, 0x01, 0x01, 0x02, 0x01, 1];
@@ -123,22 +125,6 @@ impl Section {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    /// Reads a storage: its header, the root section, and nothing behind it.
-    ///
-    /// # Errors
-    /// What is wrong with the bytes. See the bounds of [this module](super).
-    pub fn decode(bytes: &[u8]) -> Result<Section, LevinError> {
-        storage_read::decode(bytes, &Reading::default())
-    }
-
-    /// Reads a storage by other rules.
-    ///
-    /// # Errors
-    /// What is wrong with the bytes.
-    pub fn decode_with(bytes: &[u8], reading: &Reading) -> Result<Section, LevinError> {
-        storage_read::decode(bytes, reading)
     }
 
     /// The canonical bytes: names in byte order, shortest varints, 1 for yes.

@@ -1,11 +1,8 @@
 //! Reading portable storage: one pass with a stack of its own, every count checked before it is believed.
 
-use super::storage::{Entry, STORAGE_HEADER, Section};
+use super::storage::{DEPTH_MAX, Entry, STORAGE_HEADER, Section};
 use super::value::{Array, Kind, Value};
 use super::{LevinError, decode_varint};
-
-/// Most sections inside each other, the root counted.
-pub const DEPTH_MAX: usize = 64;
 
 /// Most values in one storage: entries of sections, strings and sections of arrays together. A handshake with 250 peers has
 /// about 2,000.
@@ -49,7 +46,25 @@ struct Waiting {
     array: Option<(Vec<Section>, usize)>,
 }
 
-pub(super) fn decode(bytes: &[u8], reading: &Reading) -> Result<Section, LevinError> {
+impl Section {
+    /// Reads a storage: its header, the root section, and nothing behind it.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes. See the bounds of [this module](super).
+    pub fn decode(bytes: &[u8]) -> Result<Section, LevinError> {
+        decode(bytes, &Reading::default())
+    }
+
+    /// Reads a storage by other rules.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes.
+    pub fn decode_with(bytes: &[u8], reading: &Reading) -> Result<Section, LevinError> {
+        decode(bytes, reading)
+    }
+}
+
+fn decode(bytes: &[u8], reading: &Reading) -> Result<Section, LevinError> {
     let rest = bytes.get(STORAGE_HEADER.len()..).ok_or(LevinError::Truncated("storage header"))?;
     let [signature @ .., version] = &STORAGE_HEADER;
     if !bytes.starts_with(signature) {

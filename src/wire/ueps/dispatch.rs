@@ -49,7 +49,7 @@ impl From<DispatchError> for Error {
 }
 
 /// What became of the packets of an intent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct IntentCounts {
     /// Their handler said yes.
     pub handled: u64,

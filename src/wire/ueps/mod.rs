@@ -36,7 +36,7 @@ pub use dispatch::{DispatchError, Dispatcher, IntentCounts, IntentHandler, THREA
 pub use packet::{
     Header, INTENTS, Key, OVERHEAD_BYTES, PAYLOAD_BYTES_MAX, encode, encode_to, encoded_len, intent, intent_name,
 };
-pub use read::{Defect, Frame, HEADER_BYTES_MAX, HEADER_TLVS_MAX, Packet, Reading, decode};
+pub use read::{Defect, Frame, HEADER_BYTES_MAX, HEADER_TLVS_MAX, Packet, PacketBuf, Reading, decode};
 pub use replay::{REPLAYS_DEFAULT, ReplayWindow};
 pub use stream::Deframer;
 pub use threat::{Standing, THREAT_PER_MISMATCH, ThreatLimits, Threats};

@@ -142,6 +142,27 @@ impl<'a> Packet<'a> {
     }
 }
 
+/// A packet that keeps its payload: to be handed to another thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketBuf {
+    header: Header,
+    hmac: [u8; HMAC_BYTES],
+    payload: Vec<u8>,
+}
+
+impl PacketBuf {
+    /// It.
+    pub fn packet(&self) -> Packet<'_> {
+        Packet { header: self.header, hmac: self.hmac, payload: &self.payload }
+    }
+}
+
+impl From<Packet<'_>> for PacketBuf {
+    fn from(packet: Packet<'_>) -> PacketBuf {
+        PacketBuf { header: packet.header, hmac: packet.hmac, payload: packet.payload.to_vec() }
+    }
+}
+
 /// Reads the packet at the beginning of `bytes`; also returns what stands behind it.
 ///
 /// # Errors

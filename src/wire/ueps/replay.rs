@@ -39,6 +39,11 @@ impl ReplayWindow {
         Ok(())
     }
 
+    /// Whether a packet is in the window. Nothing changes.
+    pub fn has(&self, packet: &Packet<'_>) -> bool {
+        self.seen.contains(packet.hmac())
+    }
+
     /// Packets remembered.
     pub fn len(&self) -> usize {
         self.order.len()

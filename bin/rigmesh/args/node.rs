@@ -1,0 +1,72 @@
+//! This node itself: its identity, the daemon, and what only speaks about the program.
+
+use argh::FromArgs;
+use std::path::PathBuf;
+
+/// Make this machine's identity and print the line with which the other side lets it in.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "init", example = "{command_name} --role worker --name rig-1 --tls")]
+pub(crate) struct Init {
+    /// what the node does: controller, worker or dual (default: dual)
+    #[argh(option, default = "String::from(\"dual\")")]
+    pub(crate) role: String,
+    /// what to call it (default: the host's name)
+    #[argh(option)]
+    pub(crate) name: Option<String>,
+    /// make a certificate too, so that `serve` speaks TLS
+    #[argh(switch)]
+    pub(crate) tls: bool,
+    /// where others reach it, for the printed line (default: HOSTNAME:9091)
+    #[argh(option)]
+    pub(crate) address: Option<String>,
+}
+
+/// Show this node's id, key, name and role.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "id", example = "{command_name} --json")]
+pub(crate) struct Id {}
+
+/// Run the node until a signal ends it (SIGHUP reloads the allowlist and permissions).
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "serve", example = "{command_name} --listen 0.0.0.0:9091")]
+pub(crate) struct Serve {
+    /// where to listen: HOST:PORT, :PORT for every interface, or none
+    #[argh(option)]
+    pub(crate) listen: Option<String>,
+    /// the configuration file (default: config.json in the data folder)
+    #[argh(option)]
+    pub(crate) config: Option<PathBuf>,
+    /// keep a connection up for ever: KEY@HOST:PORT (may be repeated)
+    #[argh(option)]
+    pub(crate) uplink: Vec<String>,
+    /// let unknown keys connect; they may ping and nothing else
+    #[argh(switch)]
+    pub(crate) open: bool,
+}
+
+/// Try everything on this machine: three rigs and a controller with real miners, for some seconds.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "demo", example = "{command_name} --seconds 10")]
+pub(crate) struct Demo {
+    /// how long the fleet is shown (default: 6)
+    #[argh(option, default = "6")]
+    pub(crate) seconds: u64,
+}
+
+/// Print a completion script for a shell.
+#[derive(Debug, FromArgs)]
+#[argh(
+    subcommand,
+    name = "completions",
+    example = "{command_name} bash > ~/.local/share/bash-completion/completions/rigmesh"
+)]
+pub(crate) struct Completions {
+    /// bash, zsh or fish
+    #[argh(positional)]
+    pub(crate) shell: String,
+}
+
+/// Print the version.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "version", example = "{command_name}")]
+pub(crate) struct Version {}

@@ -1,0 +1,145 @@
+//! Who is known, who may connect, who may command.
+
+use argh::FromArgs;
+use std::path::PathBuf;
+
+/// Who is known, who may connect, who may command.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "peers", example = "{command_name} list")]
+pub(crate) struct Peers {
+    #[argh(subcommand)]
+    pub(crate) command: PeersCommand,
+}
+
+#[derive(Debug, FromArgs)]
+#[argh(subcommand)]
+pub(crate) enum PeersCommand {
+    List(PeersList),
+    Add(PeersAdd),
+    Remove(PeersRemove),
+    Allow(PeersAllow),
+    Revoke(PeersRevoke),
+    Best(PeersBest),
+    ResetClock(PeersResetClock),
+    Export(PeersExport),
+    Import(PeersImport),
+}
+
+/// Show every peer and every allowed key.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "list", example = "{command_name} --json")]
+pub(crate) struct PeersList {}
+
+/// Add a peer by its address and key.
+#[derive(Debug, FromArgs)]
+#[argh(
+    subcommand,
+    name = "add",
+    example = "{command_name} rig-1.lan:9091 --key KEY --name rig-1\n{command_name} wss://rig-1.lan:9091#FINGERPRINT --key KEY"
+)]
+pub(crate) struct PeersAdd {
+    /// HOST:PORT, or wss://HOST:PORT with #FINGERPRINT behind it for a pinned certificate
+    #[argh(positional)]
+    pub(crate) address: String,
+    /// its public key or node id, as `rigmesh id` shows it there
+    #[argh(option)]
+    pub(crate) key: Option<String>,
+    /// what to call it
+    #[argh(option)]
+    pub(crate) name: Option<String>,
+    /// what it may do here: controller, or some of observe,operate,deploy
+    #[argh(option)]
+    pub(crate) grant: Option<String>,
+    /// dial it now and keep the key that answers; compare what is printed
+    #[argh(switch)]
+    pub(crate) trust_first: bool,
+}
+
+/// Remove a peer.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "remove", example = "{command_name} rig-1")]
+pub(crate) struct PeersRemove {
+    /// name, id or beginning of the id
+    #[argh(positional)]
+    pub(crate) peer: String,
+}
+
+/// Let a key in, and say what it may do.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "allow", example = "{command_name} KEY --grant controller")]
+pub(crate) struct PeersAllow {
+    /// the public key, as `rigmesh id` shows it there
+    #[argh(positional)]
+    pub(crate) key: String,
+    /// controller, or some of observe,operate,deploy (default: it may only connect)
+    #[argh(option)]
+    pub(crate) grant: Option<String>,
+    /// what to call it
+    #[argh(option)]
+    pub(crate) name: Option<String>,
+}
+
+/// Shut a key out, at once.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "revoke", example = "{command_name} KEY")]
+pub(crate) struct PeersRevoke {
+    /// the public key, or a peer's name or id
+    #[argh(positional)]
+    pub(crate) key: String,
+}
+
+/// Show the best peers by latency, hops, distance and score.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "best", example = "{command_name} -n 3")]
+pub(crate) struct PeersBest {
+    /// how many (default: 1)
+    #[argh(option, short = 'n', long = "count", default = "1")]
+    pub(crate) count: usize,
+}
+
+/// Forget which times were seen, after a clock once ran ahead.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "reset-clock", example = "{command_name} rig-1")]
+pub(crate) struct PeersResetClock {
+    /// a peer's name, id or key (default: all)
+    #[argh(positional)]
+    pub(crate) peer: Option<String>,
+}
+
+/// Seal the registry to a key: names, keys, addresses and pinned certificates of every peer.
+#[derive(Debug, FromArgs)]
+#[argh(
+    subcommand,
+    name = "export",
+    example = "{command_name} --to KEY fleet.stmf",
+    note = "Without a file the sealed text is printed. A backup for yourself is sealed to your own key."
+)]
+pub(crate) struct PeersExport {
+    /// the file to write (0600, never overwritten without --force)
+    #[argh(positional)]
+    pub(crate) file: Option<PathBuf>,
+    /// the reader's public key, as `rigmesh id` shows it there
+    #[argh(option)]
+    pub(crate) to: String,
+    /// the allowlist and the grants as well
+    #[argh(switch)]
+    pub(crate) with_access: bool,
+    /// overwrite the file
+    #[argh(switch)]
+    pub(crate) force: bool,
+}
+
+/// Take over the peers of a registry sealed to this node; what is known here is never overwritten.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "import", example = "{command_name} fleet.stmf --from KEY")]
+pub(crate) struct PeersImport {
+    /// the file
+    #[argh(positional)]
+    pub(crate) file: PathBuf,
+    /// the public key of the node that made it (default: this node's own)
+    #[argh(option)]
+    pub(crate) from: Option<String>,
+    /// its allowlist and grants as well
+    #[argh(switch)]
+    pub(crate) with_access: bool,
+}
