@@ -1,5 +1,5 @@
-//! Step 5: the DHT, in which rigs are found without a server (dht.md): a Kademlia network that exists. So far its
-//! addresses, keys, records and datagrams; nothing here sends or waits.
+//! Step 5: the DHT, in which rigs are found without a server (dht.md): a Kademlia network that exists. Nothing here sends or
+//! waits: a [`Machine`] is given datagrams, orders and the time, and hands out datagrams and results.
 //!
 //! * [`Id`]: points of the key space, their [`Distance`]. [`crate::identity::Address`] is who a node or an owner is.
 //! * [`Envelope`], [`Message`], [`NodeInfo`]: the datagrams. Reading and verifying are two steps.
@@ -11,6 +11,7 @@
 //! * [`Table`]: who is known, in 256 buckets, and whom to name, ask and replace. [`Health`]: how peers fare, how long their
 //!   answers take, where they are. [`size_estimate`], [`closest_estimate`]: how many nodes there are.
 //! * [`Store`]: the records this node keeps for others. [`Snapshot`]: table and store as bytes.
+//! * [`Machine`]: the node, of all these: requests, lookups, copies of what it publishes, upkeep.
 //!
 //! ```
 //! use rigmesh::base::{Rng, Timestamp};
@@ -47,6 +48,11 @@
 //! | peers whose health is known | [`Policy::peers_max`] |
 //! | keys of the store, its bytes | [`Policy::keys_max`], [`Policy::store_bytes_max`]; per publisher and source [`Quotas`] |
 //! | a snapshot | [`SNAPSHOT_BYTES_MAX`] |
+//! | requests under way; lookups; published records | 2,048; 256; 4,096 |
+//! | nodes and records of a lookup | 512; 512 |
+//! | requests of a source; of all strangers together | [`Policy::source_rate_per_s`]; twenty times that |
+//! | what a stranger is sent | three times what it sent |
+//! | records that wait for their sender to be asked back | 256; 8 of one source |
 //! | memory of what was read | a small multiple of the bytes; lists grow as they are read, not by their stated count |
 
 mod chain;
@@ -55,26 +61,25 @@ mod endpoint;
 mod envelope;
 mod fault;
 mod files;
+mod health;
 mod id;
 mod key_blob;
 mod machine;
 mod mailbox;
 mod message;
 mod node_info;
+mod policy;
 mod record;
 mod record_endpoint;
 mod rig;
 mod rules;
-mod topic;
-
-mod health;
-mod policy;
 mod saved;
 mod size;
 mod snapshot;
 mod store;
 mod subnet;
 mod table;
+mod topic;
 
 pub use delegation::{Delegation, SCOPE_NETWORK, Seal};
 pub use endpoint::{decode_observed, encode_observed, is_public_ip};
@@ -83,23 +88,22 @@ pub use fault::Fault;
 pub use files::{
     PEERS_CACHE_MAX, SEEN_S_MAX, decode_peers_cache, decode_seen_peers, encode_peers_cache, encode_seen_peers,
 };
+pub use health::{Health, PeerHealthState};
 pub use id::{Distance, Id};
 pub use key_blob::{KEY_BLOB_BYTES, decrypt_key_blob, encrypt_key_blob};
+pub use machine::{Allowance, Counters, Done, Endpoint, Machine, Output, PeerIdentity};
 pub use mailbox::{MAIL_BODY_BYTES_MAX, Mail, Opened};
 pub use message::{BODY_BYTES_MAX, Message};
 pub use node_info::NodeInfo;
+pub use policy::{Policy, Quotas, SubnetLimits};
 pub use record::{Category, SHARED_PAYLOAD_BYTES_MAX, SignedRecord, Slot, Stamp, newest, rec_type};
 pub use record_endpoint::{ENDPOINT_BYTES_SERVED, EndpointPayload, NatType};
 pub use rig::{RIG_PLACES_MAX, RIG_RENEW, RIG_TTL_S, RIG_WITHDRAWN_TTL_S, RigPlace, RigRecord, next_rig_seq};
 pub use rules::Rules;
-pub use topic::{BRIEF_CHARS_MAX, TopicPayload};
-
-pub use health::{Health, PeerHealthState};
-pub use machine::{Allowance, Counters, Done, Endpoint, Machine, Output, PeerIdentity};
-pub use policy::{Policy, Quotas, SubnetLimits};
 pub use saved::{SavedNode, SavedRecord};
 pub use size::{SizeEstimate, closest_estimate, size_estimate, size_estimate_any};
 pub use snapshot::{SNAPSHOT_BYTES_MAX, Snapshot};
 pub use store::{Authority, AuthorityRule, PutError, Source, Store, StoreRecordDebug};
 pub use subnet::Subnet;
 pub use table::{Added, Entry, Proof, Table};
+pub use topic::{BRIEF_CHARS_MAX, TopicPayload};

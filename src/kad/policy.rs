@@ -31,7 +31,8 @@ pub struct Quotas {
 /// Constants and switches. [`Policy::default`] is what this node does. [`Policy::reference`] behaves like the Go node of
 /// version 0.1.7, faults included as far as its vectors show them; it is for comparisons, not for a network with strangers.
 ///
-/// What is part of the wire is no choice and stands elsewhere: [`super::DATAGRAM_BYTES_MAX`], [`super::BODY_BYTES_MAX`],
+/// The pace of the Go node's queries and copies is not among them: it shows in no answer, and ours is another. What is part of
+/// the wire is no choice and stands elsewhere: [`super::DATAGRAM_BYTES_MAX`], [`super::BODY_BYTES_MAX`],
 /// 256 buckets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -93,8 +94,6 @@ pub struct Policy {
     // Peers and requests (dht.md §11).
     /// Attempts of a request without a deadline of its own.
     pub rpc_attempts: u32,
-    /// Time for each of them.
-    pub rpc_timeout: Duration,
     /// Time for a request of a query.
     pub query_timeout: Duration,
     /// Time for a STORE, and for the PING of a replica.
@@ -125,16 +124,6 @@ pub struct Policy {
     pub good_slots: usize,
     /// To peers nobody has asked yet.
     pub unknown_slots: usize,
-    /// To peers that failed.
-    pub bad_slots: usize,
-    /// Pause between the first requests.
-    pub stagger: Duration,
-    /// Pause between requests to unknown peers; zero for none.
-    pub unknown_cadence: Duration,
-    /// Pause between requests to bad peers.
-    pub bad_cadence: Duration,
-    /// How long late answers are taken.
-    pub drain: Duration,
     /// Whether a query ends when the k closest nodes have answered, not when nobody is left to ask.
     pub end_at_closest: bool,
     /// Disjoint paths of a query for records.
@@ -147,10 +136,6 @@ pub struct Policy {
     pub replicas: usize,
     /// Copies at most.
     pub replicas_max: usize,
-    /// Pause between two STOREs.
-    pub store_stagger: Duration,
-    /// Copies that wait to be made.
-    pub replica_queue_max: usize,
     /// First pause before a replica is asked whether it is alive; it doubles.
     pub replica_probe_first: Duration,
     /// The longest such pause.
@@ -220,7 +205,6 @@ impl Default for Policy {
             rto_max: secs(2),
             peers_max: 4096,
             hearsay_rebinds: false,
-            unknown_cadence: Duration::ZERO,
             end_at_closest: true,
             paths: 3,
             newest_wins: true,
@@ -271,7 +255,6 @@ impl Policy {
             refills_max: 2,
             refill_budget: secs(15),
             rpc_attempts: 3,
-            rpc_timeout: secs(5),
             query_timeout: secs(2),
             store_timeout: secs(2),
             probe_timeout: secs(3),
@@ -286,18 +269,11 @@ impl Policy {
             hearsay_rebinds: true,
             good_slots: 5,
             unknown_slots: 3,
-            bad_slots: 3,
-            stagger: millis(50),
-            unknown_cadence: millis(200),
-            bad_cadence: secs(1),
-            drain: millis(2500),
             end_at_closest: false,
             paths: 1,
             newest_wins: false,
             replicas: 8,
             replicas_max: 16,
-            store_stagger: millis(200),
-            replica_queue_max: 64,
             replica_probe_first: secs(30),
             replica_probe_max: secs(3600),
             replica_grace: secs(30 * 60),

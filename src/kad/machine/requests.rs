@@ -43,20 +43,33 @@ struct Held {
 }
 
 impl Waiting {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.held.values().map(Vec::len).sum::<usize>() + self.paths.len()
+    }
+
     /// Nobody answered there.
     pub(super) fn forget(&mut self, at: SocketAddr) {
         self.held.remove(&at);
         self.paths.remove(&at);
     }
 
-    fn hold(&mut self, at: SocketAddr, held: Held) -> bool {
+    /// Forgets what nobody will answer for any more.
+    pub(super) fn expire(&mut self, now: Time) {
+        self.paths.retain(|_, until| *until > now);
+        self.held.retain(|at, _| self.paths.contains_key(at));
+    }
+
+    /// Keeps a record until its sender has answered; only while one is asked back, and never many.
+    fn hold(&mut self, now: Time, at: SocketAddr, held: Held) {
+        if self.paths.get(&at).is_none_or(|until| *until <= now) {
+            return;
+        }
         let all: usize = self.held.values().map(Vec::len).sum();
         let here = self.held.values().flatten().filter(|other| other.source == held.source).count();
-        let room = all < HELD_MAX && here < HELD_PER_SOURCE_MAX;
-        if room {
+        if all < HELD_MAX && here < HELD_PER_SOURCE_MAX {
             self.held.entry(at).or_default().push(held);
         }
-        room
     }
 }
 
@@ -110,7 +123,7 @@ impl Machine {
                     self.keep(now, from, key, *record, transaction);
                 } else {
                     // Its sender waits two seconds for an answer, and needs less for a pong.
-                    self.waiting.hold(from, Held { transaction, source, id, key, record: *record });
+                    self.waiting.hold(now.mono, from, Held { transaction, source, id, key, record: *record });
                 }
             }
             Message::NatProbeReq { token, claimed } => self.echo(now, from, claimed, token),
@@ -122,7 +135,7 @@ impl Machine {
     /// Asks a requester whether it is where it says, unless that is under way.
     fn ask_back(&mut self, now: Now, from: SocketAddr, source: Source, id: Id) {
         if self.waiting.paths.len() >= RETURN_PATHS_MAX {
-            self.waiting.paths.retain(|_, until| *until > now.mono);
+            self.waiting.expire(now.mono);
         }
         let under_way = self.waiting.paths.get(&from).is_some_and(|until| *until > now.mono);
         if under_way || self.waiting.paths.len() >= RETURN_PATHS_MAX || !self.probes.take(now.mono, source) {

@@ -145,6 +145,22 @@ fn a_record_of_a_stranger_is_kept_when_the_stranger_has_answered_and_not_before(
     assert!(stored);
 }
 
+#[test]
+fn what_strangers_want_kept_who_never_answer_is_bounded_and_forgotten() {
+    let mut t = start();
+    for n in 0..200 {
+        let (key, at) = (t.key(), place(n));
+        for seq in 0..20 {
+            t.ask(&key, at, &store(&record(&key, seq)));
+        }
+    }
+    assert!(t.node.waiting.len() > 100 && t.node.waiting.len() <= 256 + 128, "{}", t.node.waiting.len());
+    for _ in 0..4 {
+        t.elapse(Duration::from_secs(16));
+    }
+    assert_eq!((t.node.waiting.len(), t.node.store().len()), (0, 0));
+}
+
 // Issue: "answers matched on the peer asked".
 #[test]
 fn an_answer_of_another_identity_or_from_another_place_is_none() {

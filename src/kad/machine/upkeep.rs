@@ -27,6 +27,7 @@ impl Machine {
         }
         self.look_for_lost(now);
         self.proven.expire(now.mono);
+        self.waiting.expire(now.mono);
         self.probe_replicas(now);
         let oldest = crate::kad::record::unix_seconds(now.wall).saturating_sub(SEEN_S_MAX);
         self.seen.retain(|_, at| *at >= oldest);
