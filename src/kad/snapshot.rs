@@ -220,7 +220,7 @@ mod tests {
         let mut rng = Rng::from_number(31);
         for i in 0..40u8 {
             let info = NodeInfo::new(Address::from_bytes(rng.array()), ([10, 0, 0, i], 4121).into());
-            table.handle_node(now(0), info, if i % 4 == 0 { Proof::Heard } else { Proof::Answered });
+            table.handle_node(now(0).mono, info, if i % 4 == 0 { Proof::Heard } else { Proof::Answered });
         }
         let peer = Source::Peer([192, 0, 2, 9].into());
         for i in 0..10 {

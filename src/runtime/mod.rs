@@ -11,6 +11,7 @@ pub(crate) mod hasher;
 pub mod hidden;
 pub(crate) mod install;
 pub(crate) mod jobs;
+pub(crate) mod kad;
 pub(crate) mod levin;
 pub(crate) mod log_filter;
 mod log_repeats;
