@@ -124,6 +124,7 @@ pub(crate) enum Command {
     Bundle(BundleArgs),
     Ueps(UepsArgs),
     Levin(Levin),
+    Dht(crate::args_dht::Dht),
     Demo(Demo),
     Completions(Completions),
     Version(Version),
