@@ -109,7 +109,7 @@ fn sixty_four_nodes_join_by_one_and_each_finds_what_another_published() {
 #[test]
 fn every_call_about_one_peer_does_what_it_says() {
     let (told, observed) = channel();
-    let on_observed = Some(Box::new(move |id, at| drop(told.send((id, at)))) as OnObserved);
+    let on_observed = Some(Box::new(move |id, at| drop(told.send((id, at)))) as rigmesh::dht::OnObserved);
     let one = Node::start(Config { on_observed, ..config(1) }).unwrap();
     let two = Node::start(config(2)).unwrap();
     let at = two.local_addr();
