@@ -72,7 +72,7 @@ fn what_one_publishes_others_find_and_a_node_that_was_killed_serves_again() {
 
 /// A second node on the same folder is refused.
 fn node_is_alone(folder: &Folder) {
-    folder.run(&["dht", "node", "--bind", "127.0.0.1:0"]).fails(3, &["rigmesh.lock"]);
+    folder.run(&["dht", "node", "--bind", "127.0.0.1:0"]).fails(3, &["in use by process"]);
 }
 
 #[test]
