@@ -145,8 +145,8 @@ pub mod sim;
 pub mod wire;
 
 pub use mesh::{FeedInfo, IntentAnswer, IntentContext, IntentSource, Intents, LinkInfo, ThreatInfo};
-pub use node::control;
 pub use node::{Config, Controller, DeployFile, Deployed, Deployment, Node, NodeBuilder, Sweep, Transport, UepsKey};
+pub use node::{control, dht};
 pub use runtime::clock::system_rng;
 pub use runtime::crew::Cores;
 pub use runtime::depot::{DepotLimits, SlotFile, SlotVersion, Slots, VersionState};

@@ -10,6 +10,8 @@ mod bundle;
 mod cycle;
 #[path = "cli/deploy.rs"]
 mod deploy;
+#[path = "cli/dht.rs"]
+mod dht;
 #[path = "cli/levin.rs"]
 mod levin;
 #[path = "cli/log.rs"]

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 /// A command as typed, its words for people, its options.
 type Entry = (&'static str, &'static str, &'static [&'static str]);
 
-/// Every command; a second word is a subcommand.
+/// Every command; a second word is a subcommand, a third one of that.
 const COMMANDS: &[Entry] = &[
     ("init", "make an identity", &["--role", "--name", "--tls", "--address"]),
     ("id", "show id and key", &[]),
@@ -109,6 +109,44 @@ const COMMANDS: &[Entry] = &[
     ),
     ("levin probe", "ask a CryptoNote node", &["--network", "--timeout"]),
     ("levin decode", "show Levin messages", &[]),
+    (
+        "dht node",
+        "run a node of the DHT",
+        &["--bootstrap", "--bind", "--key-file", "--ephemeral", "--passive", "--debug-http", "--timeout"],
+    ),
+    (
+        "dht publish",
+        "publish where one is",
+        &["--ttl", "--bootstrap", "--bind", "--key-file", "--ephemeral", "--timeout"],
+    ),
+    ("dht resolve", "find where an address is", &["--bootstrap", "--bind", "--timeout"]),
+    (
+        "dht topic publish",
+        "stand under a topic",
+        &[
+            "--name",
+            "--brief",
+            "--protocol",
+            "--tag",
+            "--ttl",
+            "--bootstrap",
+            "--bind",
+            "--key-file",
+            "--ephemeral",
+            "--timeout",
+        ],
+    ),
+    ("dht topic find", "see who stands under a topic", &["--protocol", "--tag", "--bootstrap", "--bind", "--timeout"]),
+    (
+        "dht mailbox send",
+        "leave a sealed message",
+        &["--ttl", "--bootstrap", "--bind", "--key-file", "--ephemeral", "--timeout"],
+    ),
+    ("dht mailbox read", "read sealed messages", &["--bootstrap", "--bind", "--key-file", "--timeout"]),
+    ("dht ping", "ask a node who it is", &["--bind", "--timeout"]),
+    ("dht find-node", "find the nearest nodes", &["--at", "--bootstrap", "--bind", "--timeout"]),
+    ("dht stats", "show a running node's figures", &["--debug-http", "--timeout"]),
+    ("dht bench", "measure a network here", &["--nodes", "--records", "--timeout"]),
     ("demo", "try everything here", &["--seconds"]),
     ("completions", "print a completion script", &[]),
     ("version", "print the version", &[]),
@@ -160,14 +198,28 @@ fn firsts() -> Vec<&'static str> {
     words
 }
 
-/// The second words of a command.
-fn seconds(first: &str) -> Vec<&'static str> {
-    COMMANDS.iter().filter_map(|(path, ..)| path.split_once(' ').filter(|(f, _)| *f == first).map(|(_, s)| s)).collect()
+/// What may follow the words before, each once.
+fn following(before: &str) -> Vec<&'static str> {
+    let after = |path: &'static str| path.strip_prefix(before)?.strip_prefix(' ')?.split(' ').next();
+    let mut words: Vec<&str> = COMMANDS.iter().filter_map(|(path, ..)| after(path)).collect();
+    words.dedup();
+    words
+}
+
+/// Words that are no command without another: `peers`, `dht`, `dht topic`.
+fn groups() -> Vec<&'static str> {
+    let mut groups: Vec<&str> =
+        COMMANDS.iter().filter_map(|(path, ..)| path.rsplit_once(' ').map(|(g, _)| g)).collect();
+    groups.extend(firsts().into_iter().filter(|first| !following(first).is_empty()));
+    // The longer stand first, because the shorter fit what they fit.
+    groups.sort_unstable_by_key(|group| (std::cmp::Reverse(group.matches(' ').count()), *group));
+    groups.dedup();
+    groups
 }
 
 fn bash() -> String {
     let mut text = String::from(
-        "_rigmesh() {\n  local cur prev first second words\n  cur=\"${COMP_WORDS[COMP_CWORD]}\"; prev=\"${COMP_WORDS[COMP_CWORD-1]}\"\n  first=\"${COMP_WORDS[1]}\"; second=\"${COMP_WORDS[2]}\"\n  case \"$prev\" in\n",
+        "_rigmesh() {\n  local cur prev typed words\n  cur=\"${COMP_WORDS[COMP_CWORD]}\"; prev=\"${COMP_WORDS[COMP_CWORD-1]}\"\n  typed=\"${COMP_WORDS[1]} ${COMP_WORDS[2]} ${COMP_WORDS[3]} \"\n  case \"$prev\" in\n",
     );
     for (option, values) in CHOICES {
         let _ = writeln!(text, "    {option}) COMPREPLY=($(compgen -W \"{values}\" -- \"$cur\")); return;;");
@@ -175,18 +227,14 @@ fn bash() -> String {
     let _ = writeln!(text, "    {}) COMPREPLY=($(compgen -f -- \"$cur\")); return;;", FILES.join("|"));
     let _ = writeln!(
         text,
-        "  esac\n  if [ \"$COMP_CWORD\" -eq 1 ]; then words=\"{}\"\n  else case \"$first $second\" in",
+        "  esac\n  if [ \"$COMP_CWORD\" -eq 1 ]; then words=\"{}\"\n  else case \"$typed\" in",
         firsts().join(" ")
     );
     for (path, _, options) in COMMANDS {
-        let pattern = if path.contains(' ') { format!("\"{path}\"") } else { format!("\"{path} \"*") };
-        let _ = writeln!(text, "    {pattern}) words=\"{} {}\";;", options.join(" "), GLOBALS.join(" "));
+        let _ = writeln!(text, "    \"{path} \"*) words=\"{} {}\";;", options.join(" "), GLOBALS.join(" "));
     }
-    for first in firsts() {
-        let subcommands = seconds(first);
-        if !subcommands.is_empty() {
-            let _ = writeln!(text, "    \"{first} \"*) words=\"{}\";;", subcommands.join(" "));
-        }
+    for group in groups() {
+        let _ = writeln!(text, "    \"{group} \"*) words=\"{}\";;", following(group).join(" "));
     }
     text.push_str(
         "  esac; fi\n  COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\ncomplete -o default -F _rigmesh rigmesh\n",
@@ -202,14 +250,15 @@ fn fish() -> String {
     for first in firsts() {
         let words = COMMANDS.iter().find(|(path, ..)| *path == first).map_or("", |(_, words, _)| words);
         let _ = writeln!(text, "complete -c rigmesh -n __fish_use_subcommand -a {first} -d '{words}'");
-        let subcommands = seconds(first);
-        if !subcommands.is_empty() {
-            let list = subcommands.join(" ");
-            let _ = writeln!(
-                text,
-                "complete -c rigmesh -n '__fish_seen_subcommand_from {first}; and not __fish_seen_subcommand_from {list}' -a '{list}'"
-            );
-        }
+    }
+    for group in groups() {
+        let seen: Vec<String> = group.split(' ').map(|word| format!("__fish_seen_subcommand_from {word}")).collect();
+        let list = following(group).join(" ");
+        let _ = writeln!(
+            text,
+            "complete -c rigmesh -n '{}; and not __fish_seen_subcommand_from {list}' -a '{list}'",
+            seen.join("; and ")
+        );
     }
     for (path, _, options) in COMMANDS {
         let seen: Vec<String> = path.split(' ').map(|word| format!("__fish_seen_subcommand_from {word}")).collect();
@@ -268,9 +317,9 @@ mod tests {
         for first in firsts() {
             assert!(top.contains(&format!("\n  {first} ")), "{first}");
         }
-        for first in ["peers", "profiles", "bundle", "ueps", "levin"] {
-            let text = help(first);
-            assert!(seconds(first).iter().all(|s| text.contains(&format!("\n  {s} "))), "{text}");
+        for group in ["peers", "profiles", "bundle", "ueps", "levin", "dht", "dht topic", "dht mailbox"] {
+            let text = help(group);
+            assert!(following(group).iter().all(|s| text.contains(&format!("\n  {s} "))), "{text}");
         }
     }
 

@@ -8,6 +8,7 @@ mod bundle;
 mod completions;
 mod demo;
 mod deploy;
+mod dht;
 mod exit;
 mod files;
 mod init;
@@ -90,6 +91,7 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
         "bundle",
         "ueps",
         "levin",
+        "dht",
         "demo",
         "completions",
         "version",
@@ -99,7 +101,9 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
 }
 
 fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> {
-    let default = if matches!(command, Command::Serve(_)) { log::LevelFilter::Info } else { log::LevelFilter::Error };
+    let daemon = matches!(command, Command::Serve(_))
+        || matches!(&command, Command::Dht(args) if matches!(args.command, args::DhtCommand::Node(_)));
+    let default = if daemon { log::LevelFilter::Info } else { log::LevelFilter::Error };
     rigmesh::init_log_as(globals.log.clone().or(default), globals.log_format);
     match command {
         Command::Init(args) => init::init(globals, out, &args),
@@ -119,6 +123,7 @@ fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> 
         Command::Bundle(args) => bundle::bundle(out, args.command),
         Command::Ueps(args) => ueps::ueps(globals, out, args.command),
         Command::Levin(args) => levin::levin(out, args.command),
+        Command::Dht(args) => dht::dht(globals, out, args),
         Command::Profiles(args) => remote::profiles(globals, out, args.command),
         Command::Deploy(args) => deploy::deploy(globals, out, args),
         Command::Versions(args) => deploy::versions(globals, out, args),

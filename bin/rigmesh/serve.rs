@@ -148,14 +148,14 @@ fn announce(node: &Node, out: &Out, tls: bool, open: bool) -> Result<(), Exit> {
 }
 
 /// The thread `signal`: hands the first signals on, and ends the process at the second that says so.
-struct SignalThread {
-    received: Receiver<i32>,
+pub(crate) struct SignalThread {
+    pub(crate) received: Receiver<i32>,
     handle: Handle,
     thread: JoinHandle<()>,
 }
 
 impl SignalThread {
-    fn start() -> Result<SignalThread, Exit> {
+    pub(crate) fn start() -> Result<SignalThread, Exit> {
         let failed = |e: std::io::Error| Exit::new(exit::FAILED, format!("cannot watch signals: {e}"));
         let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(failed)?;
         let handle = signals.handle();
@@ -173,7 +173,7 @@ impl SignalThread {
         Ok(SignalThread { received, handle, thread })
     }
 
-    fn end(self) {
+    pub(crate) fn end(self) {
         self.handle.close();
         let _ = self.thread.join();
     }

@@ -6,6 +6,7 @@ mod config;
 pub mod control;
 mod controller;
 pub(crate) mod deploy;
+pub mod dht;
 mod intents;
 mod transport;
 pub(crate) mod uplink;

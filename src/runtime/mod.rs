@@ -12,6 +12,7 @@ pub mod hidden;
 pub(crate) mod install;
 pub(crate) mod intents;
 pub(crate) mod jobs;
+pub(crate) mod kad;
 pub(crate) mod levin;
 pub(crate) mod log_filter;
 mod log_repeats;

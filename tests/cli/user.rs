@@ -125,11 +125,16 @@ impl Folder {
     }
 
     pub fn serve_with(&self, args: &[&str]) -> Daemon {
+        self.daemon(&[&["serve"], args].concat())
+    }
+
+    /// Starts a command that runs until it is stopped, and returns when it has said its first line.
+    pub fn daemon(&self, args: &[&str]) -> Daemon {
         let log = std::fs::OpenOptions::new().append(true).create(true).open(self.dir.path().join("log")).unwrap();
         let mut child = Command::new(BINARY)
-            .args(["serve", "--data-dir"])
-            .arg(self.data())
             .args(args)
+            .arg("--data-dir")
+            .arg(self.data())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

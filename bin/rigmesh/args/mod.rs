@@ -2,6 +2,7 @@
 
 mod bundle;
 mod deploy;
+mod dht;
 mod fleet;
 mod node;
 mod peers;
@@ -10,6 +11,10 @@ mod wire;
 
 pub(crate) use bundle::{BundleArgs, BundleCommand, BundleCreate, BundleExtract, BundleInspect, BundleVerify};
 pub(crate) use deploy::{Deploy, Rollback, Versions};
+pub(crate) use dht::{
+    Dht, DhtBench, DhtCommand, DhtFindNode, DhtNode, DhtPing, DhtPublish, DhtResolve, DhtStats, MailboxCommand,
+    MailboxRead, MailboxSend, TopicCommand, TopicFind, TopicPublish,
+};
 pub(crate) use fleet::{Logs, Pause, Ping, Profiles, ProfilesCommand, Resume, Start, Status, Stop};
 pub(crate) use node::{Completions, Demo, Id, Init, Serve, Version};
 pub(crate) use peers::{Peers, PeersCommand, PeersExport, PeersImport};
@@ -142,6 +147,7 @@ pub(crate) enum Command {
     Bundle(BundleArgs),
     Ueps(UepsArgs),
     Levin(Levin),
+    Dht(Dht),
     Demo(Demo),
     Completions(Completions),
     Version(Version),

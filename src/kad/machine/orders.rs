@@ -384,4 +384,14 @@ impl Machine {
             .into_iter()
             .for_each(|order| self.outputs.push_back(Output::Done { order, result: Result::Err(why.clone()) }));
     }
+
+    /// Takes over table and store of an earlier run; see [`crate::kad::Snapshot::restore`].
+    pub fn restore(&mut self, now: Now, snapshot: crate::kad::Snapshot) -> (usize, usize) {
+        snapshot.restore(now, &mut self.table, &mut self.store)
+    }
+
+    /// The rules this node goes by.
+    pub fn policy(&self) -> &crate::kad::Policy {
+        &self.policy
+    }
 }

@@ -1,0 +1,104 @@
+//! The DHT over loopback: time to publish and to resolve at 64 nodes, memory a node, datagrams verified.
+//! A whole-process measurement: the 64 nodes live in this process.
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use rigmesh::base::{Now, Rng, Time, Timestamp};
+use rigmesh::dht::{Authority, Config, EndpointPayload, Id, Node, Policy, Query, SignedRecord, Stamp, rec_type};
+use rigmesh::identity::{Address, SignKey};
+use rigmesh::kad::{Header, Machine, Message, TxId, encode_datagram};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+const NODES: usize = 64;
+const RECORDS: usize = 256;
+const LOOKUPS: usize = 4096;
+const DATAGRAMS: usize = 20_000;
+const WITHIN: Duration = Duration::from_secs(20);
+
+fn main() {
+    if std::env::args().any(|a| a == "--test" || a == "--list") {
+        return;
+    }
+    let mut rng = Rng::from_number(1);
+    datagrams(&mut rng);
+    let before = resident_kib();
+    let here: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let start = |rng: &mut Rng| Node::start(Config { bind: here, ..Config::new(SignKey::generate(rng)) }).unwrap();
+    let nodes: Vec<Node> = (0..NODES).map(|_| start(&mut rng)).collect();
+    let begun = Instant::now();
+    for node in &nodes[1..] {
+        node.bootstrap_addrs(&[nodes[0].local_addr()], WITHIN).unwrap();
+    }
+    println!("{NODES} nodes joined one after the other: {:.0?}", begun.elapsed());
+    std::thread::sleep(Duration::from_secs(1));
+    println!("memory a node: {:.1} KiB", (resident_kib() - before) as f64 / NODES as f64);
+    let keys: Vec<SignKey> = (0..RECORDS).map(|_| SignKey::generate(&mut rng)).collect();
+    let mut puts = Vec::new();
+    for (i, key) in keys.iter().enumerate() {
+        let node = &nodes[i % NODES];
+        let place = EndpointPayload { endpoints: Some(vec!["ws://192.0.2.7:9091/ws".into()]), ..Default::default() };
+        let stamp = Stamp { seq: 1, timestamp: node.unix_time() - 5, ttl_s: 3600 };
+        let record = SignedRecord::sign(key, rec_type::ENDPOINT, place.encode().unwrap(), stamp).unwrap();
+        let begun = Instant::now();
+        node.publish_and_wait(Id::ZERO, record, WITHIN).unwrap();
+        puts.push(begun.elapsed());
+    }
+    let (mut gets, mut failed) = (Vec::new(), 0);
+    for _ in 0..LOOKUPS {
+        let key = Id::of_address(&Address::of_ed25519(&keys[pick(&mut rng, RECORDS)].public()));
+        let query = Query::new(&nodes[pick(&mut rng, NODES)]);
+        let begun = Instant::now();
+        match query.resolve(key, WITHIN) {
+            Ok(_) => gets.push(begun.elapsed()),
+            Err(_) => failed += 1,
+        }
+    }
+    let mut pings = Vec::new();
+    for _ in 0..LOOKUPS {
+        let (from, to) = (&nodes[pick(&mut rng, NODES)], &nodes[pick(&mut rng, NODES)]);
+        if from.id() != to.id() {
+            pings.push(from.ping(to.local_addr(), WITHIN).unwrap().round_trip);
+        }
+    }
+    show("publish with 8 copies", &mut puts);
+    show("resolve", &mut gets);
+    show("ping", &mut pings);
+    println!("{failed} of {LOOKUPS} lookups failed");
+    println!("memory a node at the end: {:.1} KiB", (resident_kib() - before) as f64 / NODES as f64);
+}
+
+/// What one thread's machine reads, verifies and answers.
+fn datagrams(rng: &mut Rng) {
+    let now = |ms: u64| Now { mono: Time::from_millis(ms), wall: Timestamp::from_unix(1_750_000_000, 0) };
+    let open = Policy { source_rate_per_s: u32::MAX, source_burst: u32::MAX, ..Policy::default() };
+    let mut machine = Machine::new(SignKey::generate(rng), open, Authority::BuiltIn, now(0), rng.fork());
+    let stranger = SignKey::generate(rng);
+    let ping = Message::Ping { address: Address::of_ed25519(&stranger.public()) };
+    let datagrams: Vec<Vec<u8>> =
+        (0..DATAGRAMS).map(|_| encode_datagram(&Header::new(TxId::random(rng)), &ping, &stranger).unwrap()).collect();
+    let from: SocketAddr = "192.0.2.1:4121".parse().unwrap();
+    let begun = Instant::now();
+    for datagram in &datagrams {
+        machine.handle_datagram(now(1), from, datagram);
+        while machine.poll_output().is_some() {}
+    }
+    let each = begun.elapsed() / u32::try_from(DATAGRAMS).unwrap();
+    let verified = machine.counters().received;
+    println!("pings verified and answered: {:.0} a second and core ({verified})", 1.0 / each.as_secs_f64());
+}
+
+fn pick(rng: &mut Rng, n: usize) -> usize {
+    usize::try_from(rng.below(n as u64)).unwrap()
+}
+
+fn show(what: &str, times: &mut [Duration]) {
+    times.sort_unstable();
+    let part = |percent: usize| times[(times.len() - 1) * percent / 100];
+    println!("{what}: p50 {:.2?}, p90 {:.2?}, p99 {:.2?}, max {:.2?}", part(50), part(90), part(99), part(100));
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

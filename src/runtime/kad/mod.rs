@@ -1,0 +1,346 @@
+//! The driver of the DHT's machine: one UDP socket, its reader (`kad/r`) and the thread that owns the machine (`kad`).
+//!
+//! The reader does nothing but hand on what comes; what does not fit the queue is dropped and counted. The machine's thread
+//! takes what its owner wants first, then a burst of datagrams, then what is due; it never waits for the network, for a
+//! disk or for a caller.
+
+mod files;
+mod http;
+mod socket;
+
+pub use files::Files;
+pub(crate) use files::cached_peers;
+pub(crate) use http::PageServer;
+
+use super::clock::{self, Clock};
+use super::threads::STACK;
+use crate::base::{Error, Now, Result};
+use crate::identity::SignKey;
+use crate::kad::{Authority, DATAGRAM_BYTES_MAX, Done, Id, Machine, Output, Policy};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Select, SendTimeoutError, Sender, bounded};
+use files::Keeper;
+use parking_lot::Mutex;
+use socket::Datagrams;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Builder, JoinHandle, ThreadId};
+use std::time::Duration;
+
+/// Datagrams that wait for the machine.
+const DATAGRAMS_MAX: usize = 2048;
+/// Wishes of the owner that wait.
+const CONTROL_MAX: usize = 1024;
+/// Datagrams taken in one turn.
+const BURST: usize = 64;
+/// A question to the machine is answered as soon as its thread runs; this is for a machine that is busy beyond measure.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// The machine keeps every deadline; this is for the answer to reach the caller.
+const GRACE: Duration = Duration::from_millis(500);
+/// After an error of the socket the reader rests this long, so that one that lasts costs nothing.
+const REST: Duration = Duration::from_millis(10);
+
+/// Told where peers see this node.
+pub(crate) type OnObserved = Box<dyn FnMut(Id, SocketAddr) + Send>;
+
+/// What a node is made of.
+pub(crate) struct Settings {
+    pub(crate) bind: SocketAddr,
+    pub(crate) key: SignKey,
+    pub(crate) policy: Policy,
+    pub(crate) authority: Authority,
+    pub(crate) files: Files,
+    pub(crate) save_every: Duration,
+    pub(crate) passive: bool,
+    pub(crate) on_observed: Option<OnObserved>,
+}
+
+type Work = Box<dyn FnOnce(&mut Machine, Now) + Send>;
+type Start = Box<dyn FnOnce(&mut Machine, Now, u64) -> Result<()> + Send>;
+
+enum Command {
+    /// Something at once.
+    Work(Work),
+    /// An order of which something comes later.
+    Order { start: Start, reply: Sender<Result<Done>> },
+    /// The end.
+    Stop,
+}
+
+/// What handles and threads share.
+struct Shared {
+    control: Sender<Command>,
+    local: SocketAddr,
+    cached: Vec<SocketAddr>,
+    /// The machine's thread, which must not wait for itself.
+    thread: OnceLock<ThreadId>,
+    stop: AtomicBool,
+    sent: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// Speaks to a running node. Cheap to clone; does not keep it running.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    shared: Arc<Shared>,
+}
+
+/// A running node. Stops when it is dropped.
+pub(crate) struct Driver {
+    handle: Handle,
+    socket: Arc<Datagrams>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Driver {
+    /// Binds the socket, reads the files and starts both threads.
+    pub(crate) fn start(settings: Settings) -> Result<Driver> {
+        let Settings { bind, key, policy, authority, files, save_every, passive, on_observed } = settings;
+        let (clock, rng) = (Clock::start(), clock::system_rng()?);
+        let socket = Arc::new(Datagrams::bind(bind)?);
+        let mut machine = Machine::new(key, policy, authority, clock.now(), rng);
+        machine.set_passive(passive);
+        machine.set_external_ip(None, socket.local_addr().port());
+        let (keeper, cached) = Keeper::open(files, save_every, &mut machine, clock.now())?;
+        let (control, control_in) = bounded(CONTROL_MAX);
+        let (datagrams, datagrams_in) = bounded(DATAGRAMS_MAX);
+        let shared = Arc::new(Shared {
+            control,
+            local: socket.local_addr(),
+            cached,
+            thread: OnceLock::new(),
+            stop: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        });
+        let turns = Turns {
+            machine,
+            clock,
+            socket: socket.clone(),
+            shared: shared.clone(),
+            control: control_in,
+            datagrams: datagrams_in,
+            replies: BTreeMap::new(),
+            next_order: 0,
+            on_observed,
+            keeper,
+        };
+        let driver =
+            Driver { handle: Handle { shared: shared.clone() }, socket: socket.clone(), threads: Mutex::default() };
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            let started = Builder::new().name(name.to_owned()).stack_size(STACK).spawn(body);
+            started.map_err(|e| Error::io(format!("cannot start the thread {name}"), &e))
+        };
+        driver.threads.lock().push(spawn("kad", Box::new(move || turns.run()))?);
+        driver.threads.lock().push(spawn("kad/r", Box::new(move || read(&socket, &shared, &datagrams)))?);
+        Ok(driver)
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Ends the threads, after the files were written for the last time. Calls that wait get [`Error::ShuttingDown`].
+    pub(crate) fn stop(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        if threads.is_empty() {
+            return;
+        }
+        let shared = &self.handle.shared;
+        shared.stop.store(true, Ordering::Release);
+        // A full queue is emptied by the machine; a machine that is gone needs no order.
+        let _ = shared.control.send(Command::Stop);
+        self.socket.wake();
+        for thread in threads {
+            // Dropped by its own callback: that thread ends by itself.
+            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+                log::error!(target: "dht", "a thread of the DHT panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Handle {
+    /// Where the socket is bound.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.shared.local
+    }
+
+    /// What `peers.cache` said at the start.
+    pub(crate) fn cached_peers(&self) -> &[SocketAddr] {
+        &self.shared.cached
+    }
+
+    /// Datagrams the system took.
+    pub(crate) fn sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::Relaxed)
+    }
+
+    /// Datagrams that came faster than the machine took them.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Something the machine does or says at once.
+    pub(crate) fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Machine, Now) -> T + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = bounded(1);
+        let work = move |machine: &mut Machine, now| drop(reply.send(work(machine, now)));
+        self.command(Command::Work(Box::new(work)), ANSWER_MAX)?;
+        answer.recv_timeout(ANSWER_MAX).map_err(ended)
+    }
+
+    /// Something that takes the network's time: what comes of it, or [`Error::TimedOut`] after `within`.
+    pub(crate) fn order(
+        &self,
+        within: Duration,
+        start: impl FnOnce(&mut Machine, Now, u64) -> Result<()> + Send + 'static,
+    ) -> Result<Done> {
+        let (reply, answer) = bounded(1);
+        self.command(Command::Order { start: Box::new(start), reply }, within)?;
+        answer.recv_timeout(within.saturating_add(GRACE)).map_err(ended)?
+    }
+
+    fn command(&self, command: Command, within: Duration) -> Result<()> {
+        if self.shared.thread.get() == Some(&thread::current().id()) {
+            return Err(Error::Failed("a node of the DHT cannot be called from its own thread".to_owned()));
+        }
+        if self.shared.stop.load(Ordering::Acquire) {
+            return Err(Error::ShuttingDown);
+        }
+        self.shared.control.send_timeout(command, within).map_err(|e| match e {
+            SendTimeoutError::Timeout(_) => Error::Busy,
+            SendTimeoutError::Disconnected(_) => Error::ShuttingDown,
+        })
+    }
+}
+
+fn ended(error: RecvTimeoutError) -> Error {
+    match error {
+        RecvTimeoutError::Timeout => Error::TimedOut("no answer from the DHT".to_owned()),
+        RecvTimeoutError::Disconnected => Error::ShuttingDown,
+    }
+}
+
+/// The reader: as little as can be.
+fn read(socket: &Datagrams, shared: &Shared, datagrams: &Sender<(SocketAddr, Vec<u8>)>) {
+    let mut buffer = [0; DATAGRAM_BYTES_MAX + 1];
+    loop {
+        let received = socket.receive(&mut buffer);
+        if shared.stop.load(Ordering::Acquire) {
+            return;
+        }
+        match received {
+            Ok((length, from)) => {
+                let datagram = buffer.get(..length).unwrap_or_default();
+                if datagrams.try_send((from, datagram.to_vec())).is_err() {
+                    shared.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => {
+                log::debug!(target: "dht", "reading datagrams: {e}");
+                thread::sleep(REST);
+            }
+        }
+    }
+}
+
+/// The thread that owns the machine.
+struct Turns {
+    machine: Machine,
+    clock: Clock,
+    socket: Arc<Datagrams>,
+    shared: Arc<Shared>,
+    control: Receiver<Command>,
+    datagrams: Receiver<(SocketAddr, Vec<u8>)>,
+    replies: BTreeMap<u64, Sender<Result<Done>>>,
+    next_order: u64,
+    on_observed: Option<OnObserved>,
+    keeper: Keeper,
+}
+
+impl Turns {
+    fn run(mut self) {
+        let _ = self.shared.thread.set(thread::current().id());
+        while self.turn() {
+            self.wait();
+        }
+        self.machine.abort(&Error::ShuttingDown);
+        self.flush();
+        self.keeper.finish(self.clock.now(), &self.machine);
+    }
+
+    /// Everything that can be done now, datagrams up to a bound. False at the end.
+    fn turn(&mut self) -> bool {
+        while let Ok(command) = self.control.try_recv() {
+            let now = self.clock.now();
+            match command {
+                Command::Work(work) => work(&mut self.machine, now),
+                Command::Order { start, reply } => self.begin(now, start, reply),
+                Command::Stop => return false,
+            }
+        }
+        for _ in 0..BURST {
+            let Ok((from, datagram)) = self.datagrams.try_recv() else { break };
+            self.machine.handle_datagram(self.clock.now(), from, &datagram);
+        }
+        let now = self.clock.now();
+        if self.machine.poll_timeout().is_some_and(|at| at <= now.mono) {
+            self.machine.handle_timeout(now);
+        }
+        self.keeper.handle_timeout(now, &self.machine);
+        self.flush();
+        true
+    }
+
+    fn begin(&mut self, now: Now, start: Start, reply: Sender<Result<Done>>) {
+        self.next_order += 1;
+        match start(&mut self.machine, now, self.next_order) {
+            Ok(()) => drop(self.replies.insert(self.next_order, reply)),
+            Err(e) => drop(reply.send(Err(e))),
+        }
+    }
+
+    fn flush(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::Send { to, datagram } => match self.socket.send(to, &datagram) {
+                    Ok(()) => drop(self.shared.sent.fetch_add(1, Ordering::Relaxed)),
+                    Err(e) => log::debug!(target: "dht", "not sent to {to}: {e}"),
+                },
+                Output::Done { order, result } => {
+                    // Nobody may wait any more.
+                    if let Some(reply) = self.replies.remove(&order) {
+                        let _ = reply.send(result);
+                    }
+                }
+                Output::Observed { reporter, at } => {
+                    if let Some(told) = &mut self.on_observed {
+                        told(reporter, at);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Until there is something to do.
+    fn wait(&self) {
+        let mut select = Select::new();
+        select.recv(&self.control);
+        select.recv(&self.datagrams);
+        let keeper = self.keeper.poll_timeout();
+        let until = self.machine.poll_timeout().map_or(keeper, |at| at.min(keeper));
+        let _ = select.ready_deadline(self.clock.instant(until));
+    }
+}
