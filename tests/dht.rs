@@ -5,7 +5,7 @@ mod support;
 
 use rigmesh::base::{Error, Refusal, Rng};
 use rigmesh::dht::{
-    BootstrapSeed, Config, EndpointPayload, Files, Id, NO_ENDPOINT, NO_MATCHING_RECORDS, Node, NodeInfo,
+    BootstrapSeed, Config, EndpointPayload, Files, Id, NO_ENDPOINT, NO_MATCHING_RECORDS, Node, NodeInfo, OnObserved,
     PeerHealthState, Query, SignedRecord, Stamp, TopicPayload, rec_type,
 };
 use rigmesh::identity::SignKey;
@@ -88,8 +88,7 @@ fn sixty_four_nodes_join_by_one_and_each_finds_what_another_published() {
     assert_eq!(nothing.unwrap_err(), Error::NotFound(NO_MATCHING_RECORDS.to_owned()));
     // Sixty rigs under one topic are found, though no answer holds more than a few.
     let topic = Id::of_topic("rigs");
-    for n in 0..60 {
-        let node = &nodes[n];
+    for (n, node) in nodes[..60].iter().enumerate() {
         let entry = TopicPayload { topic: "rigs".into(), name: format!("rig {n}"), ..TopicPayload::default() };
         let stamp = Stamp { seq: 1, timestamp: node.unix_time() - 5, ttl_s: 3600 };
         let record =
@@ -109,7 +108,8 @@ fn sixty_four_nodes_join_by_one_and_each_finds_what_another_published() {
 #[test]
 fn every_call_about_one_peer_does_what_it_says() {
     let (told, observed) = channel();
-    let on_observed = Some(Box::new(move |id, at| drop(told.send((id, at)))) as rigmesh::dht::OnObserved);
+    let tell: OnObserved = Box::new(move |id, at| told.send((id, at)).unwrap());
+    let on_observed = Some(tell);
     let one = Node::start(Config { on_observed, ..config(1) }).unwrap();
     let two = Node::start(config(2)).unwrap();
     let at = two.local_addr();
@@ -124,9 +124,10 @@ fn every_call_about_one_peer_does_what_it_says() {
     assert!(one.store_at(at, Id::ZERO, record.clone(), WITHIN).unwrap());
     assert_eq!(one.find_value(at, record.default_key(), WITHIN).unwrap(), Some(record.clone()));
     assert_eq!(one.find_value(at, far, WITHIN).unwrap(), None);
-    assert_eq!(one.find_value_with_nodes(at, record.default_key(), 0, WITHIN).unwrap().0, [record.clone()]);
-    assert_eq!(two.local_store_get(record.default_key(), 0).unwrap(), [record.clone()]);
-    assert_eq!(two.local_store_get_by_address(record.address, 0).unwrap(), [record.clone()]);
+    let one_record = std::slice::from_ref(&record);
+    assert_eq!(one.find_value_with_nodes(at, record.default_key(), 0, WITHIN).unwrap().0, one_record);
+    assert_eq!(two.local_store_get(record.default_key(), 0).unwrap(), one_record);
+    assert_eq!(two.local_store_get_by_address(record.address, 0).unwrap(), one_record);
     assert_eq!((two.local_store_len().unwrap(), two.debug_records().unwrap().len()), (1, 1));
     two.local_store_invalidate(record.default_key(), 0).unwrap();
     assert_eq!(two.local_store_len().unwrap(), 0);

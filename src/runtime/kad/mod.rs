@@ -17,22 +17,22 @@ use super::threads::STACK;
 use crate::base::{Error, Now, Result};
 use crate::identity::SignKey;
 use crate::kad::{Authority, DATAGRAM_BYTES_MAX, Done, Id, Machine, Output, Policy};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Select, SendTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Select, SendTimeoutError, Sender, bounded, unbounded};
 use files::Keeper;
 use parking_lot::Mutex;
 use socket::Datagrams;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Builder, JoinHandle, ThreadId};
 use std::time::Duration;
 
 /// Datagrams that wait for the machine.
 const DATAGRAMS_MAX: usize = 2048;
-/// Wishes of the owner that wait.
-const CONTROL_MAX: usize = 1024;
+/// Wishes of the owner that wait; further callers wait for a place.
+const CONTROL_MAX: usize = 64;
 /// Datagrams taken in one turn.
 const BURST: usize = 64;
 /// A question to the machine is answered as soon as its thread runs; this is for a machine that is busy beyond measure.
@@ -77,6 +77,8 @@ struct Shared {
     /// The machine's thread, which must not wait for itself.
     thread: OnceLock<ThreadId>,
     stop: AtomicBool,
+    /// Datagrams that wait. Counted here, because a channel with a bound of its own takes the memory for all of them at once.
+    waiting: AtomicUsize,
     sent: AtomicU64,
     dropped: AtomicU64,
 }
@@ -105,13 +107,14 @@ impl Driver {
         machine.set_external_ip(None, socket.local_addr().port());
         let (keeper, cached) = Keeper::open(files, save_every, &mut machine, clock.now())?;
         let (control, control_in) = bounded(CONTROL_MAX);
-        let (datagrams, datagrams_in) = bounded(DATAGRAMS_MAX);
+        let (datagrams, datagrams_in) = unbounded();
         let shared = Arc::new(Shared {
             control,
             local: socket.local_addr(),
             cached,
             thread: OnceLock::new(),
             stop: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
             sent: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         });
@@ -243,7 +246,10 @@ fn read(socket: &Datagrams, shared: &Shared, datagrams: &Sender<(SocketAddr, Vec
         match received {
             Ok((length, from)) => {
                 let datagram = buffer.get(..length).unwrap_or_default();
-                if datagrams.try_send((from, datagram.to_vec())).is_err() {
+                if shared.waiting.fetch_add(1, Ordering::Relaxed) < DATAGRAMS_MAX {
+                    let _ = datagrams.send((from, datagram.to_vec()));
+                } else {
+                    shared.waiting.fetch_sub(1, Ordering::Relaxed);
                     shared.dropped.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -290,10 +296,14 @@ impl Turns {
                 Command::Order { start, reply } => self.begin(now, start, reply),
                 Command::Stop => return false,
             }
+            self.flush();
         }
         for _ in 0..BURST {
             let Ok((from, datagram)) = self.datagrams.try_recv() else { break };
+            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
             self.machine.handle_datagram(self.clock.now(), from, &datagram);
+            // Whoever asked first is not kept waiting by whoever asks now.
+            self.flush();
         }
         let now = self.clock.now();
         if self.machine.poll_timeout().is_some_and(|at| at <= now.mono) {
