@@ -91,7 +91,7 @@
 //!
 //! `dispatcher`, `listen`, `jobs/0` and `jobs/1` (a hung one is replaced, at most eight), `store`, `depot` from the first deployment on, and `conn/<peer>` for
 //! every connection. Short-lived: `hs/<address>` dials or accepts, does TLS, upgrade and handshake; `conn/<n>/w` writes while
-//! there is a backlog. With a plain listener for packets `ueps`, and `ueps/<n>` for each of its connections. A rig adds `miner/<name>` for each miner, a daemon `control` and `signal`. Blocking sends go only towards the
+//! there is a backlog. With a plain listener for packets `ueps`, and `ueps/<n>` for each of its connections. A DHT node has `kad`, `kad/r` and, while it saves, `kad/s`, with debug pages `kad/http/<n>`. A rig adds `miner/<name>` for each miner, a daemon `control` and `signal`. Blocking sends go only towards the
 //! dispatcher, so no ring of waiting threads can form; away from it a full queue is a typed `Busy`. Whoever starts a
 //! thread joins it.
 //!
@@ -117,6 +117,10 @@
 //!   answered by a packet whose JSON names the HMAC that it answers; over plain TCP under a key derived for answers.
 //! * On plain TCP forgeries count for the address and not only for the connection, because a new connection costs nothing.
 //! * A pause of a whole rig is a state of the rig, not of its miners: nothing starts until it is resumed as a whole.
+//! * The DHT's lookups, copies and refills have a pace of their own: the Go node's shows in no datagram. What it answers is
+//!   compared byte for byte under [`kad::Policy::reference`].
+//! * Wallet signatures are checked by libsecp256k1 (C), two crates; the pure-Rust ones are nine.
+//! * Debug pages are served by a few lines of our own over `httparse`: small servers have no time-outs and unnamed threads.
 //! * Archives are read by a reader of our own, on one slice, that refuses what it does not know; the `tar` crate, whose header
 //!   types it uses, merges PAX and GNU headers by itself and takes sizes in several spellings. The tests hold the two
 //!   against each other.

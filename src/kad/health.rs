@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn the_time_for_an_answer_follows_what_is_measured() {
         let ([id], mut health) = (ids(), Health::new(Arc::new(Policy::default())));
-        assert_eq!(health.rto(&id), Duration::from_secs(1));
+        assert_eq!(health.rto(&id), Policy::default().rto_initial);
         health.handle_answer(at(1), id, addr(1), Some(Duration::from_millis(80)));
         assert_eq!(health.rto(&id), Duration::from_millis(240));
         for _ in 0..50 {

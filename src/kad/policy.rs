@@ -200,7 +200,7 @@ impl Default for Policy {
             answer_hearsay: false,
             subnets: Some(SubnetLimits { per_bucket: 2, per_table: 8, per_answer: 2 }),
             refill_gaps: true,
-            rto_initial: millis(1000),
+            rto_initial: millis(400),
             rto_min: millis(100),
             rto_max: secs(2),
             peers_max: 4096,

@@ -243,8 +243,8 @@ impl Lookup {
 
     fn is_path_done(&self, path: usize) -> bool {
         let mut near = self.near(path).peekable();
-        // Nobody left but slow ones: they are what there is to wait for.
-        if near.peek().is_none() {
+        // Nobody left but slow ones: they are what there is to wait for, unless somebody has said what was asked.
+        if near.peek().is_none() && self.hits.is_empty() {
             let slow = |at: &Distance| self.nodes.get(at).is_some_and(|c| c.state == State::Slow);
             return !self.paths.get(path).into_iter().flatten().any(slow);
         }
@@ -350,6 +350,22 @@ mod tests {
         lookup.handle_answer(&b, Vec::new(), Vec::new(), &Rules::default());
         assert!(lookup.is_done());
         assert!(Lookup::new(Id::ZERO, Goal::Nodes, SHAPE, Vec::new()).is_done());
+    }
+
+    #[test]
+    fn a_record_that_is_there_is_not_held_back_for_the_slow() {
+        let world = World::new(6);
+        let mut rng = Rng::from_number(1);
+        let stamp = Stamp { seq: 1, timestamp: 1_750_000_000, ttl_s: 60 };
+        let record = SignedRecord::sign(&SignKey::generate(&mut rng), rec_type::ENDPOINT, vec![0xa0], stamp).unwrap();
+        let goal = Goal::Records { rec_type: rec_type::ENDPOINT, enough: Some(3) };
+        let mut lookup = Lookup::new(record.default_key(), goal, SHAPE, world.nodes);
+        let asked: Vec<Id> = std::iter::from_fn(|| lookup.next()).map(|node| node.node_id).collect();
+        lookup.handle_answer(&asked[0], Vec::new(), vec![record.clone()], &Rules::default());
+        assert!(!lookup.is_done());
+        asked.iter().skip(1).for_each(|id| lookup.handle_slow(id));
+        assert!(lookup.is_done());
+        assert_eq!(lookup.take(), [record]);
     }
 
     #[test]
