@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 /// The components of this crate, as they stand in log lines.
 pub const LOG_COMPONENTS: &[&str] =
-    &["control", "deploy", "dispatcher", "files", "mesh", "miner", "node", "peers", "runtime", "worker"];
+    &["control", "deploy", "dht", "dispatcher", "files", "mesh", "miner", "node", "peers", "runtime", "worker"];
 
 /// Libraries below us that log, by their crates' names. Without a word about them only their warnings are written.
 const LIBRARIES: &[&str] = &["rustls", "tungstenite"];
