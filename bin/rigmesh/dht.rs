@@ -12,7 +12,7 @@ use crate::output::Out;
 use crate::serve::SignalThread;
 use crate::settings;
 use crate::table::{self, Cell, safe};
-use rigmesh::base::{Error, Timestamp, base64_decode_strict};
+use rigmesh::base::{Error, Timestamp};
 use rigmesh::dht::{
     Config, EndpointPayload, Files, Id, Mail, Node, NodeInfo, Query, SignedRecord, Stamp, TopicPayload, rec_type,
 };
@@ -27,10 +27,7 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use zeroize::Zeroizing;
 
-/// The longest file of a key, bytes.
-const KEY_FILE_BYTES_MAX: usize = 4096;
 /// The longest page of a running node that is read, bytes.
 const PAGE_BYTES_MAX: u64 = 1 << 20;
 /// Addresses taken of one name.
@@ -71,30 +68,13 @@ fn folder(paths: &Paths) -> PathBuf {
 fn key(globals: &Globals, file: Option<&Path>, ephemeral: bool) -> Result<SignKey, Exit> {
     match (file, ephemeral) {
         (Some(_), true) => Err(Exit::usage("--key-file and --ephemeral exclude each other")),
-        (Some(file), false) => key_of_file(file),
+        (Some(file), false) => Ok(SignKey::from_seed(&*files::key(file)?)),
         (None, true) => Ok(SignKey::generate(&mut system_rng()?)),
         (None, false) => {
             let identity = settings::identity(&settings::paths(globals)?)?;
             Ok(SignKey::from_seed(&identity.sign_key().seed()))
         }
     }
-}
-
-/// 32 bytes, or their hex or base64 with white space around it.
-fn key_of_file(path: &Path) -> Result<SignKey, Exit> {
-    let bytes = Zeroizing::new(files::read(path, KEY_FILE_BYTES_MAX)?);
-    let none = || Exit::new(exit::CONFIG, format!("{} holds no key: 32 bytes, or their hex or base64", path.display()));
-    if let Ok(seed) = <[u8; 32]>::try_from(bytes.as_slice()) {
-        return Ok(SignKey::from_seed(&Zeroizing::new(seed)));
-    }
-    let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
-    let decoded = match text.len() {
-        64 => hex::decode(text).ok(),
-        _ => base64_decode_strict("key", text).ok(),
-    };
-    let decoded = decoded.map(Zeroizing::new);
-    let seed = decoded.and_then(|seed| <[u8; 32]>::try_from(seed.as_slice()).ok()).map(Zeroizing::new);
-    Ok(SignKey::from_seed(&*seed.ok_or_else(none)?))
 }
 
 fn bind(text: &str) -> Result<SocketAddr, Exit> {
@@ -566,10 +546,10 @@ mod tests {
             b"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=".to_vec(),
         ] {
             std::fs::write(&path, bytes).unwrap();
-            assert_eq!(key_of_file(&path).unwrap().public(), public);
+            assert_eq!(key(&Globals::default(), Some(&path), false).unwrap().public(), public);
         }
         std::fs::write(&path, "x").unwrap();
-        assert_eq!(key_of_file(&path).unwrap_err().code, exit::CONFIG);
+        assert_eq!(key(&Globals::default(), Some(&path), false).unwrap_err().code, exit::CONFIG);
         let address = Address::of_ed25519(&public);
         let id = Id::of_address(&address);
         assert_eq!((point(&address.to_string()).unwrap(), point(&id.to_string()).unwrap()), (id, id));

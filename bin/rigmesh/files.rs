@@ -2,6 +2,7 @@
 
 use crate::args::STDIN;
 use crate::exit::{self, Exit};
+use rigmesh::base::key_of_file;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -10,6 +11,8 @@ use zeroize::Zeroizing;
 
 /// The longest password file, bytes.
 const PASSWORD_BYTES_MAX: usize = 4096;
+/// The longest file of a key, bytes.
+const KEY_BYTES_MAX: usize = 4096;
 
 /// Reads a file, or standard input for `-`, of at most `max` bytes.
 pub(crate) fn read(path: &Path, max: usize) -> Result<Vec<u8>, Exit> {
@@ -29,6 +32,14 @@ pub(crate) fn read(path: &Path, max: usize) -> Result<Vec<u8>, Exit> {
         true => Err(Exit::new(exit::CONFIG, format!("{} is larger than {max} bytes", path.display()))),
         false => Ok(bytes),
     }
+}
+
+/// A key's file: 32 bytes, or their hex or base64 with white space around it.
+pub(crate) fn key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Exit> {
+    let bytes = Zeroizing::new(read(path, KEY_BYTES_MAX)?);
+    let none =
+        |_| Exit::new(exit::CONFIG, format!("{} holds no key: 32 bytes, or their hex or base64", path.display()));
+    key_of_file(&bytes).map_err(none)
 }
 
 /// A password is the first line of a file (or of standard input), never an argument, which everybody can see.

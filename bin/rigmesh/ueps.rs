@@ -14,12 +14,9 @@ use serde_json::{Value, json};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use zeroize::Zeroizing;
 
 /// The longest stream of packets that is read, bytes.
 const STREAM_BYTES_MAX: usize = 64 << 20;
-/// The longest file of a key, bytes.
-const KEY_FILE_BYTES_MAX: usize = 4096;
 /// How much of a payload is shown in a line, characters.
 const SHOWN_CHARS_MAX: usize = 60;
 
@@ -31,12 +28,8 @@ pub(crate) fn ueps(globals: &Globals, out: &Out, command: UepsCommand) -> Result
     }
 }
 
-/// 32 bytes, or their hex or base64 with white space around it.
 fn key(path: &Path) -> Result<Key, Exit> {
-    let bytes = Zeroizing::new(files::read(path, KEY_FILE_BYTES_MAX)?);
-    let none =
-        |_| Exit::new(exit::CONFIG, format!("{} holds no key: 32 bytes, or their hex or base64", path.display()));
-    Key::from_text_or_bytes(&bytes).map_err(none)
+    Ok(Key::from_bytes(&*files::key(path)?))
 }
 
 /// A name, or a number from 0 to 255, in hex behind `0x`.

@@ -3,6 +3,7 @@
 use super::{Error, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 /// Standard padded base64.
 pub fn base64_encode(bytes: &[u8]) -> String {
@@ -51,9 +52,56 @@ pub fn quote_value(value: &str) -> std::borrow::Cow<'_, str> {
     if plain { value.into() } else { format!("{value:?}").into() }
 }
 
+/// A key as people keep it in a file: 32 bytes, or their hex or base64 with white space around it.
+///
+/// # Errors
+/// [`Error::Malformed`] when it is none of them.
+pub fn key_of_file(file: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
+    let exactly = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).ok().map(Zeroizing::new);
+    let text = std::str::from_utf8(file).map(str::trim).unwrap_or_default();
+    let decoded = match text.len() {
+        64 => hex::decode(text).ok(),
+        _ => base64_decode_strict("key", text).ok(),
+    };
+    let decoded = decoded.map(Zeroizing::new);
+    let none = || Error::malformed("key", "not 32 bytes, nor their hex or base64");
+    exactly(file).or_else(|| exactly(decoded.as_deref()?)).ok_or_else(none)
+}
+
+/// Text form for serde: `Display` out, `FromStr` in.
+macro_rules! serde_as_text {
+    ($type:ty) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+                s.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use serde_as_text;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_32_bytes_or_their_hex_or_base64() {
+        let bytes = [7; 32];
+        let base64 = base64_encode(&bytes);
+        for good in [bytes.to_vec(), hex::encode(bytes).into_bytes(), format!("  {base64}\n").into_bytes()] {
+            assert!(key_of_file(&good).is_ok(), "{good:?}");
+        }
+        for bad in [&b""[..], &[7; 31], &[7; 33], b"00", &[b'z'; 64], b"AAAA"] {
+            assert!(key_of_file(bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn base64_has_one_spelling() {

@@ -1,7 +1,7 @@
 //! The 21-byte address of a key in the DHT (dht.md §1): a version byte, then 20 bytes of the public key's hash.
 
 use super::address_text;
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, serde_as_text};
 use ripemd::Ripemd160;
 use sha2::{Digest as _, Sha256};
 use sha3::Keccak256;
@@ -91,18 +91,7 @@ impl FromStr for Address {
     }
 }
 
-impl serde::Serialize for Address {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Address {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+serde_as_text!(Address);
 
 #[cfg(test)]
 mod tests {

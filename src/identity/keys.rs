@@ -1,6 +1,6 @@
 //! X25519 keys, the node id, and the secret two nodes share.
 
-use crate::base::{Error, Result, Rng, base64_decode_strict, base64_encode};
+use crate::base::{Error, Result, Rng, base64_decode_strict, base64_encode, serde_as_text};
 use crate::formats::reading::go_base64_decode;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -149,23 +149,6 @@ impl FromStr for NodeId {
     }
 }
 
-/// Text form for serde: `Display` out, `FromStr` in.
-macro_rules! serde_as_text {
-    ($type:ty) => {
-        impl serde::Serialize for $type {
-            fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
-                s.collect_str(self)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $type {
-            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
 serde_as_text!(PublicKey);
 serde_as_text!(NodeId);
 

@@ -1,6 +1,6 @@
 //! Points of the key space: node ids and keys of records, 256 bits, and the distance between them (dht.md §1.2).
 
-use crate::base::{Error, Result, Rng};
+use crate::base::{Error, Result, Rng, serde_as_text};
 use crate::identity::Address;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -119,18 +119,7 @@ impl FromStr for Id {
     }
 }
 
-impl serde::Serialize for Id {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Id {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+serde_as_text!(Id);
 
 #[cfg(test)]
 mod tests {

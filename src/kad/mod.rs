@@ -91,7 +91,7 @@ pub use files::{
 pub use health::{Health, PeerHealthState};
 pub use id::{Distance, Id};
 pub use key_blob::{KEY_BLOB_BYTES, decrypt_key_blob, encrypt_key_blob};
-pub use machine::{Allowance, Counters, Done, Endpoint, Machine, Output, PeerIdentity};
+pub use machine::{Counters, Done, Endpoint, Machine, NO_ENDPOINT, NO_MATCHING_RECORDS, Output, PeerIdentity};
 pub use mailbox::{MAIL_BODY_BYTES_MAX, Mail, Opened};
 pub use message::{BODY_BYTES_MAX, Message};
 pub use node_info::NodeInfo;
@@ -103,7 +103,7 @@ pub use rules::Rules;
 pub use saved::{SavedNode, SavedRecord};
 pub use size::{SizeEstimate, closest_estimate, size_estimate, size_estimate_any};
 pub use snapshot::{SNAPSHOT_BYTES_MAX, Snapshot};
-pub use store::{Authority, AuthorityRule, PutError, Source, Store, StoreRecordDebug};
+pub use store::{Authority, AuthorityRule, PutError, STALE_RECORD, Source, Store, StoreRecordDebug};
 pub use subnet::Subnet;
 pub use table::{Added, Entry, Proof, Table};
 pub use topic::{BRIEF_CHARS_MAX, TopicPayload};

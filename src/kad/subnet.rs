@@ -1,6 +1,7 @@
 //! Neighbourhoods of IP addresses: who has one address there easily has them all.
 
 use super::is_public_ip;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An IPv4 /24 or an IPv6 /48; of private ranges the address alone (there, neighbours are one's own rigs).
@@ -25,6 +26,28 @@ impl Subnet {
     /// Its first address.
     pub fn ip(&self) -> IpAddr {
         self.0
+    }
+}
+
+/// Counts neighbourhoods, so that few nodes of each are taken.
+#[derive(Debug)]
+pub(super) struct FewOfEach {
+    limit: Option<usize>,
+    taken: BTreeMap<Subnet, usize>,
+}
+
+impl FewOfEach {
+    /// At most `limit` of each public neighbourhood; without it any number.
+    pub(super) fn new(limit: Option<usize>) -> FewOfEach {
+        FewOfEach { limit, taken: BTreeMap::new() }
+    }
+
+    /// Whether one more there may be taken; it counts at once.
+    pub(super) fn take(&mut self, ip: IpAddr) -> bool {
+        let (Some(limit), Some(subnet)) = (self.limit, Subnet::shared(ip)) else { return true };
+        let count = self.taken.entry(subnet).or_default();
+        *count += 1;
+        *count <= limit
     }
 }
 

@@ -2,13 +2,13 @@
 //! simulator (virtual ones) speak exactly these words.
 
 use super::intents::{IntentAnswer, IntentContext};
-use crate::base::{Error, Result, Timestamp};
+use crate::base::{Error, Result, Time, Timestamp};
 use crate::identity::{NodeId, PublicKey};
 use crate::message::{Deploy, DeployOffer, Message, Payload, RawPayload, VersionItem};
 use crate::miners::{LogSlice, MinerStats};
 use crate::peers::Grants;
 use crate::session::{Established, Expect, InboundLimits, Lane};
-use crate::wire::ueps::{Header, PacketBuf};
+use crate::wire::ueps::{Header, PacketBuf, Standing};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -394,6 +394,16 @@ pub enum ThreatInfo {
     Score(u32),
     /// It is refused for so long yet.
     RefusedFor(Duration),
+}
+
+impl ThreatInfo {
+    /// How a standing looks now.
+    pub(crate) fn of(standing: Standing, now: Time) -> ThreatInfo {
+        match standing {
+            Standing::Admitted(score) => ThreatInfo::Score(score),
+            Standing::RefusedUntil(until) => ThreatInfo::RefusedFor(until.since(now)),
+        }
+    }
 }
 
 /// One link as it stands.

@@ -63,8 +63,6 @@ pub(super) struct Lookup {
     records: Vec<SignedRecord>,
     /// Answers that held a record, and whether each held the newest of all it had.
     hits: BTreeSet<Distance>,
-    /// Messages sent, and the longest chain of answers that led anywhere.
-    pub(super) messages: u32,
 }
 
 impl Lookup {
@@ -80,7 +78,6 @@ impl Lookup {
             asked: BTreeMap::new(),
             records: Vec::new(),
             hits: BTreeSet::new(),
-            messages: 0,
         };
         for (i, seed) in seeds.into_iter().enumerate() {
             lookup.add(i % paths, seed);
@@ -114,7 +111,6 @@ impl Lookup {
             let Some(candidate) = self.nodes.get_mut(&at) else { continue };
             candidate.state = State::Asked;
             self.asked.insert(at, path);
-            self.messages += 1;
             return Some(candidate.info.clone());
         }
         None

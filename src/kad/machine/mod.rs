@@ -17,21 +17,21 @@ mod run;
 mod sources;
 mod upkeep;
 
-pub use orders::{Done, Endpoint, PeerIdentity};
-pub use sources::Allowance;
+pub use orders::{Done, Endpoint, NO_ENDPOINT, NO_MATCHING_RECORDS, PeerIdentity};
 
+use super::subnet::FewOfEach;
 use super::{
     Authority, Envelope, Health, Id, Message, NodeInfo, PeerHealthState, Policy, Proof, Received, SignedRecord, Store,
     Table, TxId, encode_datagram, is_public_ip,
 };
-use crate::base::{Error, Now, Result, Rng, Time};
+use crate::base::{Now, Result, Rng, Time};
 use crate::identity::{Address, SignKey};
 use calls::{Call, Calls, Due, Patience};
-use orders::Pings;
+use orders::Orders;
 use replicate::Replicas;
 use requests::Waiting;
 use run::Run;
-use sources::{Buckets, Proven, Source};
+use sources::{Allowance, Buckets, Proven, Source};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -125,7 +125,7 @@ pub struct Machine {
     calls: Calls<Purpose>,
     runs: BTreeMap<u64, Run>,
     next_run: u64,
-    pings: Pings,
+    orders: Orders,
     replicas: Replicas,
     waiting: Waiting,
     requests: Buckets,
@@ -166,7 +166,7 @@ impl Machine {
             calls: Calls::default(),
             runs: BTreeMap::new(),
             next_run: 0,
-            pings: Pings::default(),
+            orders: Orders::default(),
             replicas: Replicas::default(),
             waiting: Waiting::default(),
             requests: Buckets::new(allowance, SOURCES_MAX),
@@ -317,8 +317,8 @@ impl Machine {
             self.outputs.push_back(Output::Observed { reporter: id, at: *observed });
         }
         match call.purpose.clone() {
-            Purpose::Order(order) => self.finish_order(now, order, &call, from, id, received),
-            Purpose::Lookup { run, page } => self.handle_step(now, run, page, from, &received),
+            Purpose::Order(order) => self.finish_order(now, order, &call, id, received),
+            Purpose::Lookup { run, page } => self.handle_step(now, run, page, from, received),
             Purpose::Probe => self.table.handle_probe(now.mono, &id, true),
             Purpose::ReturnPath => self.handle_return_path(now, from, id),
             Purpose::Feeler => self.handle_back(now),
@@ -422,8 +422,7 @@ impl Machine {
     /// Nodes that an answer names, as far as they can be: bound to their address, reachable from where they were named,
     /// not too many of one neighbourhood, not ourselves.
     fn plausible(&self, from: SocketAddr, nodes: Option<Vec<NodeInfo>>) -> Vec<NodeInfo> {
-        let mut near = BTreeMap::new();
-        let limit = self.policy.subnets.map(|limits| limits.per_answer);
+        let mut few = FewOfEach::new(self.policy.subnets.map(|limits| limits.per_answer));
         let fits = |node: &NodeInfo| {
             let at = node.socket_addr();
             let reachable = is_public_ip(at.ip()) || !is_public_ip(from.ip());
@@ -431,16 +430,8 @@ impl Machine {
             let dialable = at.port() != 0 && !at.ip().is_unspecified() && !at.ip().is_multicast();
             node.is_bound() && node.node_id != self.id && dialable && reachable && !hairpin
         };
-        let mut few = |node: &NodeInfo| match (limit, super::Subnet::shared(node.ip)) {
-            (Some(limit), Some(subnet)) => {
-                let count = near.entry(subnet).or_insert(0);
-                *count += 1;
-                *count <= limit
-            }
-            _ => true,
-        };
         let nodes = nodes.unwrap_or_default().into_iter().take(self.policy.k.max(20));
-        nodes.filter(|node| fits(node) && few(node)).collect()
+        nodes.filter(|node| fits(node) && few.take(node.ip)).collect()
     }
 
     /// Records of an answer that may be believed at `key`.
@@ -488,10 +479,6 @@ fn is_answer(message: &Message) -> bool {
         message,
         Message::Pong { .. } | Message::FindNodeResp { .. } | Message::FindValueResp { .. } | Message::StoreResp { .. }
     )
-}
-
-fn no_room() -> Error {
-    Error::Busy
 }
 
 #[cfg(test)]

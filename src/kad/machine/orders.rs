@@ -3,13 +3,18 @@
 use super::calls::Call;
 use super::lookup::{Goal, Lookup};
 use super::run::After;
-use super::{Machine, Output, Purpose, no_room};
+use super::{Machine, Output, Purpose};
 use crate::base::{Error, Now, Result, Time};
 use crate::identity::Address;
 use crate::kad::{EndpointPayload, Id, Message, NodeInfo, Proof, Received, SignedRecord, rec_type};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+/// The text of the [`Error::NotFound`] when an address has no endpoint record.
+pub const NO_ENDPOINT: &str = "dht: no endpoint record";
+/// The text of the [`Error::NotFound`] when nothing is found at a key.
+pub const NO_MATCHING_RECORDS: &str = "dht: no matching records";
 
 /// What an order gave.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,7 +79,7 @@ pub struct Endpoint {
 
 /// Orders under way that are more than one request.
 #[derive(Debug, Default)]
-pub(super) struct Pings {
+pub(super) struct Orders {
     joins: BTreeMap<u64, Join>,
     echoes: BTreeMap<[u8; 8], (u64, Time)>,
     lookups: BTreeMap<u64, Want>,
@@ -122,22 +127,13 @@ impl Machine {
     fn order(&mut self, now: Now, order: u64, to: SocketAddr, request: Message, budget: Duration) {
         let patience = self.owner_patience(now, to, budget);
         if !self.call(now, to, None, request, patience, Purpose::Order(order)) {
-            self.done(order, Err(no_room()));
+            self.done(order, Err(Error::Busy));
         }
     }
 
-    pub(super) fn finish_order(
-        &mut self,
-        now: Now,
-        order: u64,
-        call: &Call<Purpose>,
-        from: SocketAddr,
-        id: Id,
-        received: Received,
-    ) {
+    pub(super) fn finish_order(&mut self, now: Now, order: u64, call: &Call<Purpose>, id: Id, received: Received) {
         let result = match received.message {
-            Message::Pong { observed, .. } if self.pings.joins.contains_key(&order) => {
-                let _ = observed;
+            Message::Pong { .. } if self.orders.joins.contains_key(&order) => {
                 return self.handle_seed(now, order, true);
             }
             Message::Pong { observed, .. } => {
@@ -152,12 +148,11 @@ impl Machine {
             Message::StoreResp { stored, .. } => Done::Stored(stored),
             _ => return,
         };
-        let _ = from;
         self.done(order, Ok(result));
     }
 
     pub(super) fn fail_order(&mut self, now: Now, order: u64, to: SocketAddr) {
-        if self.pings.joins.contains_key(&order) {
+        if self.orders.joins.contains_key(&order) {
             return self.handle_seed(now, order, false);
         }
         self.done(order, Err(Error::TimedOut(format!("no answer from {to}"))));
@@ -203,17 +198,17 @@ impl Machine {
     }
 
     fn look_up(&mut self, now: Now, order: u64, target: Id, goal: Goal, want: Want, budget: Duration) {
-        self.pings.lookups.insert(order, want);
+        self.orders.lookups.insert(order, want);
         if !self.begin(now, target, goal, After::Order(order), budget) {
-            self.pings.lookups.remove(&order);
-            self.done(order, Err(no_room()));
+            self.orders.lookups.remove(&order);
+            self.done(order, Err(Error::Busy));
         }
     }
 
     pub(super) fn finish_lookup(&mut self, now: Now, order: u64, nodes: Vec<NodeInfo>, lookup: Lookup) {
         let target = lookup.target();
-        let none = |what: &str| Err(Error::NotFound(format!("dht: {what}")));
-        let result = match self.pings.lookups.remove(&order) {
+        let none = |what: &str| Err(Error::NotFound(what.to_owned()));
+        let result = match self.orders.lookups.remove(&order) {
             None => return,
             Some(Want::Nodes) => Ok(Done::Nodes(nodes)),
             Some(Want::Records(own)) => {
@@ -221,14 +216,14 @@ impl Machine {
                 records.extend(own);
                 let kept = crate::kad::newest(&records, &self.policy.rules);
                 let kept: Vec<SignedRecord> = kept.into_iter().filter_map(|i| records.get(i).cloned()).collect();
-                if kept.is_empty() { none("no matching records") } else { Ok(Done::Records(kept)) }
+                if kept.is_empty() { none(NO_MATCHING_RECORDS) } else { Ok(Done::Records(kept)) }
             }
             Some(Want::Endpoint) => {
                 let mut records = lookup.take();
                 records.extend(self.own_records(now, &target, rec_type::ENDPOINT));
                 match self.endpoint_of(&records) {
                     Some(endpoint) => Ok(Done::Endpoint(Box::new(endpoint))),
-                    None => none("no endpoint record"),
+                    None => none(NO_ENDPOINT),
                 }
             }
         };
@@ -248,7 +243,7 @@ impl Machine {
             return self.done(order, Ok(Done::Joined(self.table.len())));
         }
         seeds.iter().for_each(|seed| self.note_lost(*seed));
-        self.pings.joins.insert(order, Join { left: seeds.len(), answered: 0, looking: false });
+        self.orders.joins.insert(order, Join { left: seeds.len(), answered: 0, looking: false });
         for seed in seeds {
             let patience = self.owner_patience(now, *seed, self.policy.bootstrap_timeout);
             let ping = Message::Ping { address: self.address };
@@ -260,12 +255,12 @@ impl Machine {
 
     /// Looks for nodes near this one, beginning with those it knows.
     pub fn look_for_neighbours(&mut self, now: Now, order: u64) {
-        self.pings.joins.insert(order, Join { left: 0, answered: 1, looking: true });
+        self.orders.joins.insert(order, Join { left: 0, answered: 1, looking: true });
         self.begin_joining(now, order);
     }
 
     fn handle_seed(&mut self, now: Now, order: u64, answered: bool) {
-        let Some(join) = self.pings.joins.get_mut(&order) else { return };
+        let Some(join) = self.orders.joins.get_mut(&order) else { return };
         join.left = join.left.saturating_sub(1);
         join.answered += usize::from(answered);
         if answered && !join.looking {
@@ -274,7 +269,7 @@ impl Machine {
             return self.begin_joining(now, order);
         }
         if join.left == 0 && join.answered == 0 {
-            self.pings.joins.remove(&order);
+            self.orders.joins.remove(&order);
             self.done(order, Err(Error::Unreachable("dht: all bootstrap seeds unreachable".to_owned())));
         }
     }
@@ -287,7 +282,7 @@ impl Machine {
 
     pub(super) fn finish_join(&mut self, now: Now, order: u64) {
         self.fill_all(now);
-        if self.pings.joins.remove(&order).is_some() {
+        if self.orders.joins.remove(&order).is_some() {
             self.done(order, Ok(Done::Joined(self.table.len())));
         }
     }
@@ -295,13 +290,13 @@ impl Machine {
     /// Asks a peer to send an echo to an address that this node believes to have (dht.md §14.5).
     pub fn nat_probe(&mut self, now: Now, order: u64, to: SocketAddr, claimed: SocketAddr, budget: Duration) {
         let token = self.rng.array();
-        self.pings.echoes.insert(token, (order, now.mono + budget));
+        self.orders.echoes.insert(token, (order, now.mono + budget));
         let transaction = crate::kad::TxId::random(&mut self.rng);
         self.transmit(to, &Message::NatProbeReq { token, claimed }, transaction);
     }
 
     pub(super) fn handle_echo(&mut self, token: [u8; 8]) {
-        if let Some((order, _)) = self.pings.echoes.remove(&token) {
+        if let Some((order, _)) = self.orders.echoes.remove(&token) {
             self.done(order, Ok(Done::Echo(true)));
         }
     }
@@ -309,12 +304,12 @@ impl Machine {
     /// Echoes that did not come in time.
     pub(super) fn expire_echoes(&mut self, now: Time) {
         let late: Vec<u64> =
-            self.pings.echoes.extract_if(.., |_, (_, until)| *until <= now).map(|(_, (order, _))| order).collect();
+            self.orders.echoes.extract_if(.., |_, (_, until)| *until <= now).map(|(_, (order, _))| order).collect();
         late.into_iter().for_each(|order| self.done(order, Ok(Done::Echo(false))));
     }
 
     pub(super) fn echo_timeout(&self) -> Option<Time> {
-        self.pings.echoes.values().map(|(_, until)| *until).min()
+        self.orders.echoes.values().map(|(_, until)| *until).min()
     }
 
     /// A peer that is known by other means counts as one that answered (dht-api.md, `AddContact`).
@@ -369,9 +364,9 @@ impl Machine {
 
     /// Ends every order that is under way.
     pub fn abort(&mut self, why: &Error) {
-        let joins: Vec<u64> = std::mem::take(&mut self.pings.joins).into_keys().collect();
-        let lookups: Vec<u64> = std::mem::take(&mut self.pings.lookups).into_keys().collect();
-        let echoes: Vec<u64> = std::mem::take(&mut self.pings.echoes).into_values().map(|(order, _)| order).collect();
+        let joins: Vec<u64> = std::mem::take(&mut self.orders.joins).into_keys().collect();
+        let lookups: Vec<u64> = std::mem::take(&mut self.orders.lookups).into_keys().collect();
+        let echoes: Vec<u64> = std::mem::take(&mut self.orders.echoes).into_values().map(|(order, _)| order).collect();
         let mut orders: Vec<u64> = joins.into_iter().chain(lookups).chain(echoes).collect();
         for key in self.calls.keys_where(|purpose| matches!(purpose, Purpose::Order(_))) {
             if let Some(Call { purpose: Purpose::Order(order), .. }) = self.calls.finish(key) {

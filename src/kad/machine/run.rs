@@ -105,11 +105,12 @@ impl Machine {
     }
 
     /// A node that was asked has answered.
-    pub(super) fn handle_step(&mut self, now: Now, number: u64, page: bool, from: SocketAddr, received: &Received) {
-        let id = Id::of_address(&received.sender);
-        let (nodes, record, records) = match &received.message {
-            Message::FindNodeResp { nodes, .. } => (nodes.clone(), None, Vec::new()),
-            Message::FindValueResp { nodes, record, records, .. } => (nodes.clone(), record.clone(), records.clone()),
+    pub(super) fn handle_step(&mut self, now: Now, number: u64, page: bool, from: SocketAddr, received: Received) {
+        let asked = NodeInfo::new(received.sender, from);
+        let id = asked.node_id;
+        let (nodes, record, records) = match received.message {
+            Message::FindNodeResp { nodes, .. } => (nodes, None, Vec::new()),
+            Message::FindValueResp { nodes, record, records, .. } => (nodes, record, records),
             _ => return,
         };
         // Who answers at all may be learned from, also after the lookup.
@@ -139,31 +140,20 @@ impl Machine {
         }
         // An answer holds few records: whoever had something new may have more.
         if new && let Goal::Records { rec_type, enough: None } = goal {
-            self.ask_page(now, number, id, received, from, target, rec_type);
+            self.ask_page(now, number, &asked, Message::FindValue { target, rec_type });
         }
         self.drive(now, number);
     }
 
-    #[allow(clippy::too_many_arguments)] // one question, spelled out
-    fn ask_page(
-        &mut self,
-        now: Now,
-        number: u64,
-        id: Id,
-        received: &Received,
-        from: SocketAddr,
-        target: Id,
-        rec_type: u8,
-    ) {
+    fn ask_page(&mut self, now: Now, number: u64, node: &NodeInfo, request: Message) {
         let Some(run) = self.runs.get_mut(&number) else { return };
-        let asked = run.pages.entry(id).or_default();
+        let asked = run.pages.entry(node.node_id).or_default();
         if *asked >= PAGES_MAX {
             return;
         }
         *asked += 1;
         run.pages_under_way += 1;
-        let node = NodeInfo::new(received.sender, from);
-        if !self.ask(now, number, &node, Message::FindValue { target, rec_type }, true)
+        if !self.ask(now, number, node, request, true)
             && let Some(run) = self.runs.get_mut(&number)
         {
             run.pages_under_way = run.pages_under_way.saturating_sub(1);

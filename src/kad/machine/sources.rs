@@ -9,11 +9,11 @@ use std::time::Duration;
 
 /// How much of something a source may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allowance {
+pub(super) struct Allowance {
     /// At once.
-    pub burst: u32,
+    pub(super) burst: u32,
     /// And a second, from then on.
-    pub per_s: u32,
+    pub(super) per_s: u32,
 }
 
 /// One source: an IPv4 address, an IPv6 network of 64 bits; in private networks and on this machine, where many nodes share

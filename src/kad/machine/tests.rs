@@ -1,7 +1,7 @@
 //! The machine against peers that a test plays by hand: each test one rule.
 
 use super::*;
-use crate::base::Timestamp;
+use crate::base::{Error, Timestamp};
 use crate::kad::{DATAGRAM_BYTES_MAX, EndpointPayload, Header, PutError, Stamp, TopicPayload, rec_type};
 
 /// A node, and somebody who speaks to it.

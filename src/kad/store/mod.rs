@@ -73,6 +73,9 @@ pub enum Source {
     Peer(IpAddr),
 }
 
+/// The text of [`PutError::Stale`].
+pub const STALE_RECORD: &str = "dht: stale record";
+
 /// Why a record is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PutError {
@@ -93,7 +96,7 @@ impl fmt::Display for PutError {
         match self {
             PutError::Record(fault) | PutError::NotAllowed(fault) => fault.fmt(f),
             PutError::SovereignKey => f.write_str("dht: sovereign key mismatch"),
-            PutError::Stale => f.write_str("dht: stale record"),
+            PutError::Stale => f.write_str(STALE_RECORD),
             PutError::Full(why) => write!(f, "no room: {why}"),
         }
     }

@@ -2,8 +2,8 @@
 
 use super::{Entry, Table};
 use crate::base::Time;
-use crate::kad::{Id, NodeInfo, PeerHealthState, Subnet};
-use std::collections::BTreeMap;
+use crate::kad::subnet::FewOfEach;
+use crate::kad::{Id, NodeInfo, PeerHealthState};
 
 /// How many entries are looked at before those that fail are left out.
 const LOOKED_AT: usize = 64;
@@ -42,16 +42,9 @@ impl Table {
     /// The nodes to name in an answer (dht.md §10.5): verified ones that did not fail lately. The Go node fills up with
     /// others if they are fewer than half; we do not, and name few of one neighbourhood.
     pub fn answer(&self, now: Time, target: &Id, state: impl Fn(&Id) -> PeerHealthState) -> Vec<NodeInfo> {
-        let (k, limits) = (self.policy.k, self.policy.subnets);
-        let mut named = BTreeMap::<Subnet, usize>::new();
-        let mut fits = |entry: &&Entry| match (limits, Subnet::shared(entry.info.ip)) {
-            (Some(limits), Some(subnet)) => {
-                let count = named.entry(subnet).or_default();
-                *count += 1;
-                *count <= limits.per_answer
-            }
-            _ => true,
-        };
+        let k = self.policy.k;
+        let mut few = FewOfEach::new(self.policy.subnets.map(|limits| limits.per_answer));
+        let mut fits = |entry: &&Entry| few.take(entry.info.ip);
         let verified = self.nearest_verified(now, target, LOOKED_AT).into_iter();
         let alive = verified.filter(|entry| state(&entry.info.node_id) != PeerHealthState::Bad);
         let mut nodes: Vec<_> = alive.filter(&mut fits).take(k).map(|entry| entry.info.clone()).collect();

@@ -132,11 +132,7 @@ impl Mesh {
     }
 
     pub(in crate::mesh) fn threat_infos(&self, now: Time) -> Vec<(PublicKey, ThreatInfo)> {
-        let info = |standing| match standing {
-            Standing::Admitted(score) => ThreatInfo::Score(score),
-            Standing::RefusedUntil(until) => ThreatInfo::RefusedFor(until.since(now)),
-        };
-        self.threats.list(now).map(|(key, standing)| (*key, info(standing))).collect()
+        self.threats.list(now).map(|(key, standing)| (*key, ThreatInfo::of(standing, now))).collect()
     }
 }
 

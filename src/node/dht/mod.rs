@@ -33,8 +33,9 @@ mod query;
 mod records;
 
 pub use crate::kad::{
-    Authority, Delegation, Endpoint, EndpointPayload, Id, Mail, NodeInfo, PeerHealthState, PeerIdentity, Policy,
-    SignedRecord, SizeEstimate, Stamp, Store, StoreRecordDebug, TopicPayload, encode_observed, rec_type,
+    Authority, Delegation, Endpoint, EndpointPayload, Id, Mail, NO_ENDPOINT, NO_MATCHING_RECORDS, NodeInfo,
+    PeerHealthState, PeerIdentity, Policy, STALE_RECORD, SignedRecord, SizeEstimate, Stamp, Store, StoreRecordDebug,
+    TopicPayload, encode_observed, rec_type,
 };
 pub use crate::runtime::kad::Files;
 pub use debug::{DebugPages, DebugStats};
@@ -59,12 +60,6 @@ pub const DEFAULT_STAGGER: Duration = Duration::from_millis(200);
 pub const DEBUG_HTTP_ADDR: &str = "127.0.0.1:2634";
 /// Keys that a store holds unless it is told otherwise.
 pub const DEFAULT_MAX_TOTAL_KEYS: usize = 100_000;
-/// The text of the [`Error::NotFound`] when an address has no endpoint record.
-pub const NO_ENDPOINT: &str = "dht: no endpoint record";
-/// The text of the [`Error::NotFound`] when nothing is found at a key.
-pub const NO_MATCHING_RECORDS: &str = "dht: no matching records";
-/// The text of the [`Refusal::Stale`] when a record, or a newer one, is there already.
-pub const STALE_RECORD: &str = "dht: stale record";
 
 /// How often table, records and addresses are written when they have changed.
 const SAVE_EVERY: Duration = Duration::from_secs(300);

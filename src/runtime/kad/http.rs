@@ -4,12 +4,13 @@
 //! thread ends with the server, and whoever is connected then is cut off.
 
 use crate::base::{Error, Result};
+use crate::runtime::net::plain::reached_from_here;
 use crate::runtime::threads::STACK;
 use parking_lot::Mutex;
 use socket2::SockRef;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Builder, JoinHandle};
@@ -82,14 +83,10 @@ impl PageServer {
         // Linux frees the threads by this, others by the connections.
         let _ = SockRef::from(&self.common.listener).shutdown(Shutdown::Both);
         self.common.open.lock().values().for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
-        let ip = match self.local.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
+        let at = reached_from_here(self.local);
         for thread in threads {
             if !thread.is_finished() {
-                let _ = TcpStream::connect_timeout(&SocketAddr::new(ip, self.local.port()), Duration::from_millis(200));
+                let _ = TcpStream::connect_timeout(&at, Duration::from_millis(200));
             }
             if thread.join().is_err() {
                 log::error!(target: "dht", "a thread of the debug pages panicked");

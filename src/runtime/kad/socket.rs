@@ -2,6 +2,7 @@
 
 use crate::base::{Error, Result};
 use crate::kad::DATAGRAM_BYTES_MAX;
+use crate::runtime::net::plain::reached_from_here;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, UdpSocket};
@@ -58,12 +59,7 @@ impl Datagrams {
 
     /// Frees a waiting reader: an empty datagram to ourselves, and the end of reading where the system has that for UDP.
     pub(super) fn wake(&self) {
-        let ip = match self.local.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        let _ = self.send(SocketAddr::new(ip, self.local.port()), &[]);
+        let _ = self.send(reached_from_here(self.local), &[]);
         // Linux says "not connected", and wakes the reader all the same.
         let _ = SockRef::from(&self.udp).shutdown(Shutdown::Read);
     }

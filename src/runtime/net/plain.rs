@@ -2,7 +2,7 @@
 
 use crate::base::{Error, Result};
 use std::io::ErrorKind;
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
 
 /// Connects to `HOST:PORT`, trying the addresses of a name one after the other, all within `max`.
@@ -27,4 +27,15 @@ pub(crate) fn connect(address: &str, max: Duration) -> Result<TcpStream> {
         }
     }
     Err(Error::Unreachable(format!("{address}: {why}")))
+}
+
+/// Where this machine reaches a socket of its own that is bound there: for one that is bound everywhere its loopback address,
+/// of the same kind.
+pub(crate) fn reached_from_here(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, bound.port())
 }

@@ -1,6 +1,6 @@
 //! Pre-shared keys: a file each, and what their holders may do.
 
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, key_of_file};
 use crate::peers::Grants;
 use crate::runtime::files::atomic;
 use crate::wire::ueps::Key;
@@ -29,7 +29,7 @@ pub(crate) fn read_ueps_key(path: &Path) -> Result<Key> {
     let bytes = atomic::read(path, KEY_FILE_BYTES_MAX)?.map(Zeroizing::new);
     let bytes = bytes.ok_or_else(|| Error::Config(format!("{shown}: there is no such file")))?;
     let none = |_| Error::Config(format!("{shown} holds no key: 32 bytes, or their hex or base64"));
-    Key::from_text_or_bytes(&bytes).map_err(none)
+    key_of_file(&bytes).map(|key| Key::from_bytes(&*key)).map_err(none)
 }
 
 /// Reads the keys of a configuration: name, file, grants.

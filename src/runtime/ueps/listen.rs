@@ -130,14 +130,16 @@ impl UepsListener {
 
     pub(crate) fn status(&self) -> UepsStatus {
         let now = self.shared.clock.mono();
-        let info = |standing| match standing {
-            Standing::Admitted(score) => ThreatInfo::Score(score),
-            Standing::RefusedUntil(until) => ThreatInfo::RefusedFor(until.since(now)),
-        };
         UepsStatus {
             address: self.listener.address(),
             connections: self.shared.connections.lock().len(),
-            threats: self.shared.threats.lock().list(now).map(|(ip, standing)| (*ip, info(standing))).collect(),
+            threats: self
+                .shared
+                .threats
+                .lock()
+                .list(now)
+                .map(|(ip, standing)| (*ip, ThreatInfo::of(standing, now)))
+                .collect(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a UEPS packet is made of, the key that signs it, and how it is written.
 
-use crate::base::{Error, Result, base64_decode_strict};
+use crate::base::{Error, Result};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -110,24 +110,6 @@ impl Key {
         Key(Hmac::new((&*block).into()))
     }
 
-    /// From a key's file: 32 bytes, or their hex or base64 with white space around it.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] when it is none of them.
-    pub fn from_text_or_bytes(file: &[u8]) -> Result<Key> {
-        if file.len() == 32 {
-            return Ok(Key::from_bytes(file));
-        }
-        let text = std::str::from_utf8(file).map(str::trim).unwrap_or_default();
-        let decoded: Option<Vec<u8>> = match text.len() {
-            64 => hex::decode(text).ok(),
-            _ => base64_decode_strict("key", text).ok(),
-        };
-        let decoded = decoded.map(Zeroizing::new).filter(|key| key.len() == 32);
-        let none = || Error::malformed("key", "not 32 bytes, nor their hex or base64");
-        decoded.map(|key| Key::from_bytes(&key)).ok_or_else(none)
-    }
-
     /// The key of packets between two RigMesh nodes: SHA-256(`rigmesh-ueps-1\0` ‖ shared secret).
     pub fn for_link(shared_secret: &[u8; 32]) -> Key {
         let derived: [u8; 32] = Sha256::new().chain_update(LINK_LABEL).chain_update(shared_secret).finalize().into();
@@ -224,18 +206,6 @@ fn front(header: &Header, payload: &[u8], length: u16, key: &Key) -> [u8; OVERHE
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_key_is_32_bytes_or_their_hex_or_base64() {
-        let bytes = [7; 32];
-        let base64 = crate::base::base64_encode(&bytes);
-        for good in [bytes.to_vec(), hex::encode(bytes).into_bytes(), format!("  {base64}\n").into_bytes()] {
-            assert!(Key::from_text_or_bytes(&good).is_ok(), "{good:?}");
-        }
-        for bad in [&b""[..], &[7; 31], &[7; 33], b"00", &[b'z'; 64], b"AAAA"] {
-            assert!(Key::from_text_or_bytes(bad).is_err(), "{bad:?}");
-        }
-    }
 
     #[test]
     fn a_packet_is_written_whole_or_not_at_all() {
