@@ -18,13 +18,18 @@ pub fn generate_challenge(rng: &mut Rng) -> [u8; CHALLENGE_BYTES] {
 
 /// The response to a challenge: HMAC-SHA256(secret, challenge).
 pub fn sign_challenge(challenge: &[u8], secret: &SharedSecret) -> [u8; 32] {
+    hmac_sha256(secret.as_bytes(), &[challenge])
+}
+
+/// HMAC-SHA256 under a key of 32 bytes of the parts, one behind the other.
+pub(crate) fn hmac_sha256(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     // HMAC fills a key shorter than its block with zeros, so this is the key itself.
     let mut block = Zeroizing::new([0; 64]);
-    for (b, s) in block.iter_mut().zip(secret.as_bytes()) {
-        *b = *s;
+    for (b, k) in block.iter_mut().zip(key) {
+        *b = *k;
     }
     let mut mac = Hmac::<Sha256>::new((&*block).into());
-    mac.update(challenge);
+    parts.iter().for_each(|part| mac.update(part));
     mac.finalize().into_bytes().into()
 }
 

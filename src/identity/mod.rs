@@ -14,6 +14,7 @@ mod node;
 mod sign;
 
 pub use address::Address;
+pub(crate) use challenge::hmac_sha256;
 pub use challenge::{CHALLENGE_BYTES, generate_challenge, sign_challenge, verify_challenge};
 pub use keys::{NodeId, PublicKey, SecretKey, SharedSecret, derive_shared_secret};
 pub use node::{Identity, NodeIdentity, ROLE_BYTES_MAX, Role};

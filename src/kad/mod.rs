@@ -5,7 +5,8 @@
 //! * [`Envelope`], [`Message`], [`NodeInfo`]: the datagrams. Reading and verifying are two steps.
 //! * [`SignedRecord`] with its contents [`EndpointPayload`], [`TopicPayload`], [`Mail`], and the [`Delegation`] by which an
 //!   owner lets another key speak.
-//! * [`RigRecord`]: what a rig publishes about itself.
+//! * [`RigRecord`]: what a rig publishes about itself; [`Beacon`] says when, [`fleet_topic`] under which name, [`Sighting`]
+//!   is one that somebody found.
 //! * [`Rules`]: where versions of the network differ in judging.
 //! * [`Policy`]: every constant and switch of the machine, ours and the Go node's.
 //! * [`Table`]: who is known, in 256 buckets, and whom to name, ask and replace. [`Health`]: how peers fare, how long their
@@ -55,12 +56,14 @@
 //! | records that wait for their sender to be asked back | 256; 8 of one source |
 //! | memory of what was read | a small multiple of the bytes; lists grow as they are read, not by their stated count |
 
+mod beacon;
 mod chain;
 mod delegation;
 mod endpoint;
 mod envelope;
 mod fault;
 mod files;
+mod fleet;
 mod health;
 mod id;
 mod key_blob;
@@ -74,6 +77,7 @@ mod record_endpoint;
 mod rig;
 mod rules;
 mod saved;
+mod sighting;
 mod size;
 mod snapshot;
 mod store;
@@ -81,6 +85,7 @@ mod subnet;
 mod table;
 mod topic;
 
+pub use beacon::{Beacon, BeaconOutput, FLEET_PROTOCOL};
 pub use delegation::{Delegation, SCOPE_NETWORK, Seal};
 pub use endpoint::{decode_observed, encode_observed, is_public_ip};
 pub use envelope::{DATAGRAM_BYTES_MAX, Envelope, Header, Received, TxId, encode_datagram};
@@ -88,6 +93,7 @@ pub use fault::Fault;
 pub use files::{
     PEERS_CACHE_MAX, SEEN_S_MAX, decode_peers_cache, decode_seen_peers, encode_peers_cache, encode_seen_peers,
 };
+pub use fleet::fleet_topic;
 pub use health::{Health, PeerHealthState};
 pub use id::{Distance, Id};
 pub use key_blob::{KEY_BLOB_BYTES, decrypt_key_blob, encrypt_key_blob};
@@ -101,6 +107,7 @@ pub use record_endpoint::{ENDPOINT_BYTES_SERVED, EndpointPayload, NatType};
 pub use rig::{RIG_PLACES_MAX, RIG_RENEW, RIG_TTL_S, RIG_WITHDRAWN_TTL_S, RigPlace, RigRecord, next_rig_seq};
 pub use rules::Rules;
 pub use saved::{SavedNode, SavedRecord};
+pub use sighting::{SIGHTING_BYTES_MAX, Sighting};
 pub use size::{SizeEstimate, closest_estimate, size_estimate, size_estimate_any};
 pub use snapshot::{SNAPSHOT_BYTES_MAX, Snapshot};
 pub use store::{Authority, AuthorityRule, PutError, STALE_RECORD, Source, Store, StoreRecordDebug};
