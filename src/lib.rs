@@ -148,8 +148,11 @@ pub mod session;
 pub mod sim;
 pub mod wire;
 
-pub use mesh::{FeedInfo, IntentAnswer, IntentContext, IntentSource, Intents, LinkInfo, ThreatInfo};
-pub use node::{Config, Controller, DeployFile, Deployed, Deployment, Node, NodeBuilder, Sweep, Transport, UepsKey};
+pub use mesh::{FeedInfo, FoundBy, FoundRig, IntentAnswer, IntentContext, IntentSource, Intents, LinkInfo, ThreatInfo};
+pub use node::{
+    Config, Controller, DeployFile, Deployed, Deployment, Discovered, Discovery, Node, NodeBuilder, Sweep, Transport,
+    UepsKey,
+};
 pub use node::{control, dht};
 pub use runtime::clock::system_rng;
 pub use runtime::crew::Cores;

@@ -67,6 +67,8 @@ pub enum Refusal {
     Handshake(String),
     /// The certificate shown is not one that is trusted. Nothing was sent.
     Certificate(String),
+    /// The peer does not show that what was found about it is right.
+    Unconfirmed(String),
     /// The key is not on the allowlist.
     NotAllowed,
     /// The key lacks the named permission.
@@ -136,6 +138,7 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::Handshake(reason) => write!(f, "handshake rejected: {reason}"),
             Refusal::Certificate(why) => write!(f, "wrong certificate: {why}"),
+            Refusal::Unconfirmed(why) => write!(f, "not confirmed: {why}"),
             Refusal::NotAllowed => f.write_str("peer not authorized"),
             Refusal::Permission(grant) => write!(f, "not permitted: this key lacks the grant {grant}"),
             Refusal::OwnKey => f.write_str("the peer shows this node's own key"),

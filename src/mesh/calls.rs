@@ -1,6 +1,7 @@
 //! What we ask of peers: calls over a standing link or after a dial, connections, and the lives of
 //! peers that are dialled again by themselves.
 
+use super::dials::Attempt;
 use super::io::{Answer, CallId, ConnectTo, DialId, LinkId, Output, Target};
 use super::rpc::{Pending, Waiting};
 use super::{Mesh, not_connected};
@@ -24,10 +25,15 @@ impl Mesh {
         }
         let target = self.target_of(&peer)?;
         self.rpc.wait(Waiting { call, peer: peer.clone(), payload: Some(payload), deadline });
-        if !self.dials.is_dialling(&peer) {
+        if !self.is_dialling(&peer) {
             self.dial(target, Some(peer), None);
         }
         Ok(())
+    }
+
+    /// Whether a dial of this peer is under way, or goes on when it is known where it is now.
+    fn is_dialling(&self, peer: &str) -> bool {
+        self.dials.is_dialling(peer) || self.is_searching(peer)
     }
 
     pub(super) fn call_over(
@@ -74,7 +80,7 @@ impl Mesh {
         Ok(())
     }
 
-    fn may_begin(&self) -> Result<()> {
+    pub(super) fn may_begin(&self) -> Result<()> {
         match (self.stopping, self.rpc.is_full()) {
             (true, _) => Err(Error::ShuttingDown),
             (_, true) => Err(Error::Busy),
@@ -95,12 +101,12 @@ impl Mesh {
             Some(Expected::First | Expected::Any) | None => Expect::Anyone,
         };
         let (tls, tls_pin) = registry.extra(peer).map_or((false, None), |extra| (extra.tls, extra.tls_pin));
-        Ok(Target { address: entry.address.clone(), expect, tls, tls_pin })
+        Ok(Target { address: entry.address.clone(), expect, tls, tls_pin, found: false })
     }
 
     /// Dials a registered peer, unless that is under way.
     pub(super) fn dial_peer(&mut self, peer: &str) -> Result<()> {
-        if !self.dials.is_dialling(peer) {
+        if !self.is_dialling(peer) {
             let target = self.target_of(peer)?;
             self.dial(target, Some(peer.to_owned()), None);
         }
@@ -142,7 +148,7 @@ impl Mesh {
             if !self.stopping
                 && let Ok(target) = self.target_of(&peer)
                 && self.links.active_by_peer(&peer).is_none()
-                && !self.dials.is_dialling(&peer)
+                && !self.is_dialling(&peer)
             {
                 self.dial(target, Some(peer), None);
             }
@@ -153,7 +159,18 @@ impl Mesh {
     pub(super) fn fail_dial(&mut self, now: Now, dial: Option<DialId>, why: &Error) {
         let Some(dial) = dial else { return };
         self.dials.handle_down(now.mono, dial, &mut self.rng);
-        let Some(attempt) = self.dials.finish(dial) else { return };
+        self.take_spare(dial);
+        let Some(mut attempt) = self.dials.finish(dial) else { return };
+        for hunt in attempt.waiters.extract_if(.., |call| self.is_hunt(*call)).collect::<Vec<_>>() {
+            self.handle_hunt_failed(now, hunt, dial, why);
+        }
+        if let Some(attempt) = self.try_elsewhere(now, attempt, why) {
+            self.give_up(now, attempt, why);
+        }
+    }
+
+    /// Nobody answers anywhere.
+    pub(super) fn give_up(&mut self, now: Now, attempt: Attempt, why: &Error) {
         log::info!(target: "mesh", address = attempt.target.address.as_str(); "cannot connect: {why}");
         for call in attempt.waiters {
             self.rpc.take_call(call);

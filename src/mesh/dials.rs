@@ -5,7 +5,7 @@ use super::io::{CallId, DialId, Target};
 use crate::base::{Rng, Time};
 use crate::identity::PublicKey;
 use crate::session::Expect;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// First pause between attempts of an uplink; doubles up to [`BACKOFF_MAX`].
@@ -40,6 +40,10 @@ pub(crate) struct Attempt {
     pub(crate) peer: Option<String>,
     /// `connect` calls to answer when the link is proven.
     pub(crate) waiters: Vec<CallId>,
+    /// Where to go on when this fails: what the peer's newest record says, once that was looked at.
+    pub(crate) elsewhere: Option<VecDeque<Target>>,
+    /// The DHT was asked for it.
+    pub(crate) searched: bool,
 }
 
 /// All dials.
@@ -66,13 +70,32 @@ impl Dials {
         }
         self.next += 1;
         let id = DialId(self.next);
-        self.attempts.insert(id, Attempt { target, peer, waiters: waiter.into_iter().collect() });
+        let waiters = waiter.into_iter().collect();
+        self.attempts.insert(id, Attempt { target, peer, waiters, elsewhere: None, searched: false });
         (id, true)
+    }
+
+    /// Goes on with an attempt at another place, unless one is under way there, which it then joins.
+    pub(crate) fn resume(&mut self, attempt: Attempt, target: Target) -> Option<DialId> {
+        let Attempt { peer, waiters, elsewhere, searched, .. } = attempt;
+        let (dial, fresh) = self.start(target, peer, None);
+        if let Some(resumed) = self.attempts.get_mut(&dial) {
+            resumed.waiters.extend(waiters);
+            if fresh {
+                (resumed.elsewhere, resumed.searched) = (elsewhere, searched);
+            }
+        }
+        fresh.then_some(dial)
     }
 
     /// Whether an attempt for this peer is under way.
     pub(crate) fn is_dialling(&self, peer: &str) -> bool {
         self.attempts.values().any(|a| a.peer.as_deref() == Some(peer))
+    }
+
+    /// Where an attempt under way goes.
+    pub(crate) fn target(&self, dial: DialId) -> Option<&Target> {
+        self.attempts.get(&dial).map(|attempt| &attempt.target)
     }
 
     /// The attempt ended: its link is proven, or it failed.
@@ -164,7 +187,7 @@ mod tests {
     use super::*;
 
     fn target(address: &str) -> Target {
-        Target { address: address.to_owned(), expect: Expect::Anyone, tls: false, tls_pin: None }
+        Target { address: address.to_owned(), expect: Expect::Anyone, tls: false, tls_pin: None, found: false }
     }
 
     #[test]

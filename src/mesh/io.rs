@@ -1,14 +1,17 @@
 //! What goes into the mesh machine and what comes out of it. The runtime (real sockets) and the
 //! simulator (virtual ones) speak exactly these words.
 
+use super::found::{FoundBy, FoundRig, OwnRecord};
 use super::intents::{IntentAnswer, IntentContext};
 use crate::base::{Error, Result, Time, Timestamp};
-use crate::identity::{NodeId, PublicKey};
+use crate::identity::{Address, NodeId, PublicKey};
+use crate::kad::Sighting;
 use crate::message::{Deploy, DeployOffer, Message, Payload, RawPayload, VersionItem};
 use crate::miners::{LogSlice, MinerStats};
 use crate::peers::Grants;
 use crate::session::{Established, Expect, InboundLimits, Lane};
 use crate::wire::ueps::{Header, PacketBuf, Standing};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +42,8 @@ pub(crate) struct Target {
     pub(crate) tls: bool,
     /// SHA-256 of the server certificate that must be shown, when pinned.
     pub(crate) tls_pin: Option<[u8; 32]>,
+    /// A record names this place: any certificate will do, because the key that must answer is known and proven inside.
+    pub(crate) found: bool,
 }
 
 /// What happened outside.
@@ -50,6 +55,8 @@ pub(crate) enum Input {
         established: Box<Established>,
         address: String,
         dial: Option<DialId>,
+        /// SHA-256 of the certificate that a server showed whom we dialled.
+        certificate: Option<[u8; 32]>,
         limits: Arc<InboundLimits>,
     },
     /// A frame opened.
@@ -66,6 +73,8 @@ pub(crate) enum Input {
     JobDone { job: JobId, result: Result<JobResult> },
     /// The depot did something, or could not.
     Depot(DepotEvent),
+    /// An [`Output::Search`] is over.
+    Searched { address: Address, sighting: Option<Box<Sighting>> },
 }
 
 /// What a handle asks for.
@@ -112,6 +121,14 @@ pub(crate) enum Command {
     Clock { call: CallId },
     /// Forget floors and marks of a key, or of all.
     ResetClock { call: CallId, key: Option<PublicKey> },
+    /// A record of a rig was found.
+    Sighted { sighting: Box<Sighting>, by: FoundBy },
+    /// The rigs that were found; answered with [`Answer::Found`].
+    Found { call: CallId },
+    /// Connect to a rig that was found; answered with [`Answer::Connected`] when it is confirmed.
+    Hunt { call: CallId, address: Address, own: Vec<IpAddr>, keep: bool, timeout: Duration },
+    /// This node's own record, as neighbours are told it.
+    OwnRecord(Option<OwnRecord>),
     /// Refuse new calls, answer the pending ones, say goodbye to every peer.
     Shutdown,
 }
@@ -150,6 +167,8 @@ pub(crate) enum Output {
     JobOverdue { job: JobId },
     /// Save the marks when convenient.
     SaveMarks(MarksSnapshot),
+    /// Ask the DHT where a rig is; [`Input::Searched`] says when that is over.
+    Search { address: Address },
 }
 
 /// What a job needs to be allowed to start; asked again when it does.
@@ -383,6 +402,8 @@ pub(crate) enum Answer {
     Deploys(Vec<FeedInfo>),
     /// What a packet gave.
     Intent(IntentAnswer),
+    /// The rigs that were found.
+    Found(Vec<FoundRig>),
     /// Keys that sent forged packets, and how they stand.
     Threats(Vec<(PublicKey, ThreatInfo)>),
 }
@@ -421,6 +442,8 @@ pub struct LinkInfo {
     pub address: String,
     /// Whether we dialled.
     pub dialled: bool,
+    /// SHA-256 of the certificate it showed, when we dialled it with TLS.
+    pub certificate: Option<[u8; 32]>,
     /// Whether it has proven its key on this link.
     pub proven: bool,
     /// Whether messages to this peer go over this link.
@@ -429,6 +452,8 @@ pub struct LinkInfo {
     pub rigmesh: bool,
     /// The extensions it announced, such as `chunk1`.
     pub caps: Vec<String>,
+    /// Its address in the DHT: that of the signing key it has shown on this link.
+    pub dht_address: Option<Address>,
     /// Since when.
     pub since: Timestamp,
     /// By how many milliseconds its clock was ahead of ours at its last pong.

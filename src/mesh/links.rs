@@ -1,9 +1,10 @@
 //! The table of links: who is connected, over which connection messages go, and which older
 //! connections of the same key are still read (mesh.md §8, "a second connection").
 
+use super::found::LinkGossip;
 use super::io::{DialId, LinkId, LinkInfo};
 use crate::base::{Error, Time, Timestamp};
-use crate::identity::{NodeIdentity, PublicKey};
+use crate::identity::{Address, NodeIdentity, PublicKey};
 use crate::session::{Dialogue, InboundLimits, Side};
 use crate::wire::ueps::{Key, ReplayWindow};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -28,6 +29,7 @@ pub(crate) struct Link {
     pub(crate) identity: NodeIdentity,
     pub(crate) address: String,
     pub(crate) dial: Option<DialId>,
+    pub(crate) certificate: Option<[u8; 32]>,
     pub(crate) dialogue: Dialogue,
     pub(crate) limits: Arc<InboundLimits>,
     /// For UEPS packets both ways.
@@ -37,6 +39,9 @@ pub(crate) struct Link {
     pub(crate) since: Timestamp,
     /// The extensions that the peer announced on this link.
     pub(crate) caps: Vec<String>,
+    /// The signing key that the peer has shown on this link.
+    pub(crate) sign: Option<[u8; 32]>,
+    pub(crate) gossip: LinkGossip,
     /// We told it to close; nothing more is sent on it.
     pub(crate) closing: bool,
 }
@@ -218,11 +223,13 @@ impl Links {
             name: link.identity.name.clone(),
             role: link.identity.role.to_string(),
             address: link.address.clone(),
+            certificate: link.certificate,
             dialled: link.dialogue.side() == Side::Initiator,
             proven: link.dialogue.is_proven(),
             active: self.is_active(id),
             rigmesh: link.dialogue.is_rigmesh(),
             caps: link.caps.clone(),
+            dht_address: link.sign.map(|sign| Address::of_ed25519(&sign)),
             since: link.since,
             clock_skew_ms: link.dialogue.clock_skew_ms(),
             dropped: link.dialogue.dropped() + link.limits.dropped(),

@@ -11,6 +11,7 @@ mod calls;
 mod codes;
 mod deploy;
 mod dials;
+mod found;
 mod intents;
 mod io;
 mod links;
@@ -21,6 +22,8 @@ mod rpc;
 mod worker;
 
 pub(crate) use deploy::{CHUNK_BYTES, CHUNK1, PAUSE1, SLOTS1};
+pub use found::{FoundBy, FoundRig};
+pub(crate) use found::{GOSSIP1, OwnRecord};
 pub use intents::{IntentAnswer, IntentContext, IntentSource, Intents};
 pub(crate) use intents::{IntentHost, UEPS1, grant_for_intent, register_builtin};
 pub(crate) use io::{
@@ -38,6 +41,7 @@ use crate::session::{Dialogue, DialogueConfig, Established, Lane, Opening, Verdi
 use crate::wire::ueps::{ReplayWindow, ThreatLimits, Threats};
 use deploy::{Feeds, Pulls};
 use dials::Dials;
+use found::{Found, LinkGossip};
 use links::{Link, Links};
 use parking_lot::RwLock;
 use rpc::Rpc;
@@ -61,6 +65,10 @@ pub(crate) struct MeshConfig {
     pub(crate) takes_deploys: bool,
     /// Rigs that are sent data at once.
     pub(crate) feeding_max: usize,
+    /// Whether the DHT can be asked where a peer is.
+    pub(crate) searches: bool,
+    /// Whether places on this machine itself are dialled that were found.
+    pub(crate) dial_loopback: bool,
 }
 
 /// Messages above this size are patient: they go behind the others.
@@ -82,6 +90,7 @@ pub(crate) struct Mesh {
     worker: Worker,
     feeds: Feeds,
     pulls: Pulls,
+    found: Found,
     /// Keys that sent forged packets.
     threats: Threats<PublicKey>,
     owed_due: Option<Time>,
@@ -118,6 +127,7 @@ impl Mesh {
             worker: Worker::default(),
             feeds: Feeds::default(),
             pulls: Pulls::default(),
+            found: Found::default(),
             threats: Threats::new(ThreatLimits::default()),
             owed_due: None,
             marks,
@@ -144,6 +154,7 @@ impl Mesh {
             self.feeds.poll_timeout(self.config.feeding_max).filter(|_| !self.stopping),
             self.pulls.poll_timeout(),
             self.threats.poll_timeout(),
+            self.gossip_timeout(),
             self.owed_due,
             self.marks_due,
             lives,
@@ -153,7 +164,7 @@ impl Mesh {
 
     pub(crate) fn handle_input(&mut self, now: Now, input: Input) {
         match input {
-            Input::LinkUp { link, established, address, dial, limits } => {
+            Input::LinkUp { link, established, address, dial, certificate, limits } => {
                 let threat = self.threats.is_refused(now.mono, &established.key);
                 if self.stopping || threat || self.links.is_banned(&established.key, now.mono) {
                     let why = match (self.stopping, threat) {
@@ -176,12 +187,15 @@ impl Mesh {
                         identity,
                         address,
                         dial,
+                        certificate,
                         dialogue,
                         limits,
                         ueps_key,
                         packets: ReplayWindow::new(intents::REPLAYS_MAX),
                         since,
                         caps: Vec::new(),
+                        sign: None,
+                        gossip: LinkGossip::default(),
                         closing: false,
                     },
                 );
@@ -198,6 +212,12 @@ impl Mesh {
             }
             Input::JobDone { job, result } => self.handle_job_done(now, job, result),
             Input::Depot(event) => self.handle_depot(now, event),
+            Input::Searched { address, sighting } => {
+                if let Some(sighting) = sighting {
+                    self.handle_command(now, Command::Sighted { sighting, by: FoundBy::Dht });
+                }
+                self.handle_searched(now, &address);
+            }
         }
     }
 
@@ -267,6 +287,22 @@ impl Mesh {
                 let threats = self.threat_infos(now.mono);
                 self.answer(call, Ok(Answer::Threats(threats)));
             }
+            Command::Sighted { sighting, by } => {
+                let address = sighting.address();
+                if let Err(e) = self.handle_sighting(now, *sighting, by) {
+                    log::debug!(target: "dht", "of {address} nothing is taken over: {e}");
+                }
+            }
+            Command::Found { call } => {
+                let rigs = self.found_rigs(now);
+                self.answer(call, Ok(Answer::Found(rigs)));
+            }
+            Command::Hunt { call, address, own, keep, timeout } => {
+                if let Err(e) = self.hunt(now, call, &address, &own, keep, timeout) {
+                    self.answer(call, Err(e));
+                }
+            }
+            Command::OwnRecord(own) => self.handle_own_record(now, own),
             Command::AccessChanged => self.handle_access_changed(now),
             Command::Clock { call } => {
                 let behind = self.clock_behind(now.wall);
@@ -288,6 +324,7 @@ impl Mesh {
         }
         while let Some(late) = self.rpc.pop_overdue(now.mono) {
             self.dials.forget_waiter(late.call);
+            self.handle_hunt_overdue(now, late.call);
             let what = if late.sent { "no reply from" } else { "no link to" };
             self.answer(late.call, Err(Error::TimedOut(format!("{what} {}", late.peer))));
             self.registry.write().record_timeout(&late.peer);
@@ -299,6 +336,7 @@ impl Mesh {
         if self.marks_due.is_some_and(|at| at <= now.mono) {
             self.save_marks(now);
         }
+        self.drive_gossip(now);
         self.drive_lives(now);
         self.drive_dials(now);
         self.drive_pulls(now);
@@ -324,13 +362,17 @@ impl Mesh {
         self.links.refresh_timer(id);
         let known = matches!(verdict, Verdict::Pong { .. });
         if let Some(peer) = announced {
-            self.handle_announced(id, &peer);
+            self.handle_announced(now, id, &peer);
         }
         if proven && !self.handle_proven(now, id) {
             return;
         }
         if proven || known {
             self.feeds_link_up(now, id);
+            self.settle_hunts(now, id);
+        }
+        if known {
+            self.gossip_begins(now, id);
         }
         self.carry_out(now, id, verdict);
     }
@@ -388,7 +430,7 @@ impl Mesh {
 
     /// The peer is a RigMesh node: pace by its limits, grant it ours, and pin its signing key
     /// (secure-session.md §4).
-    fn handle_announced(&mut self, id: LinkId, peer: &Announcement) {
+    fn handle_announced(&mut self, now: Now, id: LinkId, peer: &Announcement) {
         let Some(link) = self.links.link_mut(id) else { return };
         link.caps.clone_from(&peer.caps);
         let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
@@ -401,18 +443,8 @@ impl Mesh {
         });
         let (burst, rate) = self.config.dialogue.announced_limit;
         link.limits.set(burst, rate);
-        let Some(sign) = peer.bound_sign_key(&link.key).map(|sign| crate::base::base64_encode(&sign)) else { return };
-        let mut registry = self.registry.write();
-        let Some(mut extra) = registry.extra(&link.peer).cloned() else { return };
-        match &extra.sign_key {
-            None => {
-                extra.sign_key = Some(sign);
-                let _ = registry.set_extra(&link.peer, extra);
-            }
-            Some(pinned) if *pinned != sign => {
-                log::warn!(target: "peers", peer = link.peer.as_str(); "shows another signing key than the one pinned; the pinned one stands");
-            }
-            Some(_) => {}
+        if let Some(sign) = peer.bound_sign_key(&link.key) {
+            self.handle_bind(now, id, sign);
         }
     }
 
@@ -421,6 +453,7 @@ impl Mesh {
         self.worker.forget_link(id);
         self.pulls_link_down(id);
         self.feeds_link_down(now, id, why);
+        self.handle_hunt_link_down(now, id, why);
         for pending in self.rpc.take_link(id) {
             let why = if self.stopping { Error::ShuttingDown } else { why.clone() };
             self.answer(pending.call, Err(why));

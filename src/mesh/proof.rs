@@ -12,7 +12,13 @@ impl Mesh {
     pub(super) fn handle_proven(&mut self, now: Now, id: LinkId) -> bool {
         let Some(link) = self.links.link(id) else { return false };
         let (key, peer, identity, dial) = (link.key, link.peer.clone(), link.identity.clone(), link.dial);
+        let certificate = link.certificate;
         let address = dial.is_some().then(|| link.address.clone());
+        if dial.is_some_and(|dial| self.take_spare(dial)) && self.links.active(&key).is_some() {
+            let why = Error::Unreachable("another connection was faster".to_owned());
+            self.say_goodbye(now, id, "not needed", DisconnectCode::NORMAL, &why);
+            return false;
+        }
         let admission = self.registry.read().admission(&key);
         // Whoever dialled us must still be admitted; whom we dialled on purpose may be a stranger,
         // who then gets nothing but pings and no entry.
@@ -44,6 +50,12 @@ impl Mesh {
                 log::warn!(target: "peers", peer = peer.as_str(); "not registered: {e}");
             }
             registry.set_connected(now, &peer, true);
+            // A place that a record named: the next dial goes there, and by the same way.
+            let found = dial.and_then(|dial| self.dials.target(dial)).filter(|target| target.found);
+            if let Some((target, mut extra)) = found.zip(registry.extra(&peer).cloned()) {
+                (extra.tls, extra.tls_pin) = (target.tls, certificate);
+                let _ = registry.set_extra(&peer, extra);
+            }
         }
         log::info!(target: "mesh", peer = peer.as_str(), name = crate::base::quote_value(&identity.name).as_ref(), dialled = dial.is_some(); "link proven");
         self.outputs.push_back(Output::Proven { link: id });
@@ -62,6 +74,10 @@ impl Mesh {
         if let Some(attempt) = attempt {
             names.extend(attempt.peer.filter(|p| p != peer));
             for call in attempt.waiters {
+                if let Some(dial) = dial.filter(|_| self.is_hunt(call)) {
+                    self.handle_hunt_proven(call, dial, id); // it ends when the signing key is shown
+                    continue;
+                }
                 self.rpc.take_call(call);
                 if let Some(info) = self.links.info(id, now.mono) {
                     self.answer(call, Ok(Answer::Connected(info)));

@@ -32,6 +32,9 @@ impl Mesh {
             }
             return self.refuse(now, id, &message, ErrorCode::UNAUTHORIZED, STRANGER);
         }
+        if message.kind == MessageType::Gossip {
+            return self.handle_gossip(now, id, &message);
+        }
         if message.kind == MessageType::Ueps {
             return self.handle_packet(now, id, key, grants, message);
         }

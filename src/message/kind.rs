@@ -74,6 +74,8 @@ pub enum MessageType {
     Ueps,
     /// Its answer, a packet as well.
     UepsReply,
+    /// Where rigs are, between RigMesh nodes; not answered (secure-session.md §8).
+    Gossip,
     /// Any other text.
     Other(Box<str>),
 }
@@ -129,6 +131,7 @@ impl MessageType {
             MessageType::ResumeMiner => "resume_miner",
             MessageType::Ueps => "ueps",
             MessageType::UepsReply => "ueps_reply",
+            MessageType::Gossip => "gossip",
             MessageType::Other(text) => text,
         }
     }
@@ -165,6 +168,7 @@ impl From<&str> for MessageType {
             "resume_miner" => MessageType::ResumeMiner,
             "ueps" => MessageType::Ueps,
             "ueps_reply" => MessageType::UepsReply,
+            "gossip" => MessageType::Gossip,
             other => MessageType::Other(other.into()),
         }
     }

@@ -6,6 +6,7 @@
 
 mod deploy;
 mod envelope;
+mod gossip;
 mod kind;
 mod payload;
 mod raw;
@@ -19,6 +20,7 @@ pub use deploy::{
     VersionItem, Versions,
 };
 pub use envelope::Message;
+pub use gossip::{GOSSIP_OTHERS_MAX, Gossip};
 pub use kind::{
     DisconnectCode, ErrorCode, MessageType, PROTOCOL_VERSION, SUPPORTED_PROTOCOL_VERSIONS,
     is_protocol_version_supported,

@@ -7,7 +7,7 @@ use super::deploy::{
 };
 use super::raw::base64;
 use super::ueps::UepsFrame;
-use super::{MessageType, RawPayload, Stats};
+use super::{Gossip, MessageType, RawPayload, Stats};
 use crate::base::{Error, Result, base64_decode_strict, base64_encode};
 use crate::formats::reading::{go_bytes, go_bytes_or_empty, null_is_default, object_only};
 use crate::identity::{NodeIdentity, PublicKey, verify_bind};
@@ -73,6 +73,8 @@ pub enum Payload {
     Ueps(UepsFrame),
     /// The packet that answers one.
     UepsReply(UepsFrame),
+    /// Where rigs are.
+    Gossip(Gossip),
     /// A type that we do not know.
     Other {
         /// Its type.
@@ -114,6 +116,7 @@ impl Payload {
             Payload::PauseMiner(_) => MessageType::PauseMiner,
             Payload::Ueps(_) => MessageType::Ueps,
             Payload::UepsReply(_) => MessageType::UepsReply,
+            Payload::Gossip(_) => MessageType::Gossip,
             Payload::Other { kind, .. } => kind.clone(),
         }
     }
@@ -148,6 +151,7 @@ impl Payload {
             Payload::ResumeMiner(p) => RawPayload::from_value(p),
             Payload::PauseMiner(p) => RawPayload::from_value(p),
             Payload::Ueps(p) | Payload::UepsReply(p) => RawPayload::from_value(p),
+            Payload::Gossip(p) => RawPayload::from_value(p),
             Payload::Other { raw, .. } => Ok(raw.clone()),
         };
         // Writing fails only for maps with keys that are not texts; none of these types has any.
@@ -188,6 +192,7 @@ impl Payload {
             MessageType::PauseMiner => Payload::PauseMiner(raw.parse()?),
             MessageType::Ueps => Payload::Ueps(raw.parse()?),
             MessageType::UepsReply => Payload::UepsReply(raw.parse()?),
+            MessageType::Gossip => Payload::Gossip(raw.parse()?),
             MessageType::Other(_) => Payload::Other { kind: kind.clone(), raw: raw.clone() },
         })
     }

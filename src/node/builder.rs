@@ -3,7 +3,8 @@
 use super::{Config, Node, Shared};
 use crate::base::{Error, Result};
 use crate::identity::{Identity, Role};
-use crate::mesh::{CHUNK1, Intents, Mesh, MeshConfig, PAUSE1, SLOTS1, UEPS1, register_builtin};
+use crate::kad::fleet_topic;
+use crate::mesh::{CHUNK1, GOSSIP1, Intents, Mesh, MeshConfig, PAUSE1, SLOTS1, UEPS1, register_builtin};
 use crate::message::{Announcement, Message};
 use crate::miners::{MinerManager, ProfileManager};
 use crate::peers::PeerAuthMode;
@@ -27,10 +28,12 @@ use crate::runtime::outgoing::{OwedBook, OwedFile};
 use crate::runtime::queues::queues;
 use crate::runtime::threads::Threads;
 use crate::runtime::ueps::{UepsListener, load_keys};
+use crate::runtime::whereabouts::{Advertised, WhereSettings, Whereabouts, fleet_secret};
 use crate::session::{Challenges, DialogueConfig, OutboundLimits};
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -234,6 +237,8 @@ impl NodeBuilder {
             trust_all: self.trust_all,
             takes_deploys: config.deploys,
             feeding_max: config.feeding_max,
+            searches: config.dht,
+            dial_loopback: config.dial_loopback,
         };
         let info = identity.info();
         let mesh = Mesh::new(
@@ -283,8 +288,19 @@ impl NodeBuilder {
             installer: installer.clone(),
         };
         let depot = DepotThread::new(depot_hands, threads.clone());
+        let listens = listener.as_ref().map(Listener::address);
+        let where_settings = where_settings(&config, &paths, &identity, listens, self.miners.is_some(), self.resident)?;
+        let whereabouts = Whereabouts::new(
+            where_settings,
+            identity.clone(),
+            clock,
+            threads.clone(),
+            control.clone(),
+            opener.inbox.clone(),
+        )?;
         let dispatcher = Dispatcher {
             mesh,
+            whereabouts: whereabouts.clone(),
             queues,
             opener: opener.clone(),
             jobs,
@@ -318,6 +334,7 @@ impl NodeBuilder {
             installer,
             intents,
             ueps,
+            whereabouts,
             resident: self.resident,
             next_call: AtomicU64::new(1),
         });
@@ -340,11 +357,47 @@ impl NodeBuilder {
         if let Some(ueps) = &node.shared.ueps {
             ueps.start()?;
         }
+        node.shared.whereabouts.start(node.shared.resident)?;
         if node.shared.resident {
             node.take_up_deploys()?;
         }
         Ok(node)
     }
+}
+
+/// What this node says of where it is, and whom it asks where others are.
+fn where_settings(
+    config: &Config,
+    paths: &Paths,
+    identity: &Identity,
+    listen: Option<SocketAddr>,
+    works: bool,
+    resident: bool,
+) -> Result<WhereSettings> {
+    let says = works || identity.info().role.is_worker() || config.advertise_controller;
+    let advertised = Advertised {
+        listen,
+        stated: config.advertise.clone(),
+        tls: config.tls_cert.is_some(),
+        loopback: config.dial_loopback,
+    };
+    // Only a node that stays says anything.
+    let fleets = config.fleets.iter().filter(|_| resident);
+    let secret = fleets.map(|name| fleet_secret(paths, name).map(|s| fleet_topic(name, Some(&s))));
+    let mut topics: Vec<String> = secret.collect::<Result<_>>()?;
+    topics.extend(config.public_fleets.iter().map(|name| fleet_topic(name, None)));
+    Ok(WhereSettings {
+        dht: config.dht,
+        bind: config.dht_bind,
+        bootstrap: config.dht_bootstrap.clone(),
+        lan_port: config.lan.then_some(config.lan_port),
+        share: config.share,
+        advertised: says.then_some(advertised),
+        topics,
+        folder: paths.dht(),
+        seq_file: paths.record_seq(),
+        loopback: config.dial_loopback,
+    })
 }
 
 /// Where packets come in over plain TCP.
@@ -403,6 +456,7 @@ fn net_settings(config: &Config) -> Result<NetSettings> {
 
 fn dialogue_config(config: &Config, identity: &Identity, works: bool) -> DialogueConfig {
     let chunks = (works && config.deploys).then(|| CHUNK1.to_owned());
+    let gossip = config.gossip.then(|| GOSSIP1.to_owned());
     let slots = works.then(|| [SLOTS1.to_owned(), PAUSE1.to_owned()]);
     DialogueConfig {
         ping_interval: Duration::from_secs(config.ping_interval_s),
@@ -412,7 +466,12 @@ fn dialogue_config(config: &Config, identity: &Identity, works: bool) -> Dialogu
         announced_limit: (config.burst, config.rate_per_s),
         announcement: Announcement {
             v: 1,
-            caps: chunks.into_iter().chain(slots.into_iter().flatten()).chain([UEPS1.to_owned()]).collect(),
+            caps: chunks
+                .into_iter()
+                .chain(slots.into_iter().flatten())
+                .chain(gossip)
+                .chain([UEPS1.to_owned()])
+                .collect(),
             rate: config.rate_per_s.into(),
             burst: config.burst.into(),
             max: config.message_bytes_max as u64,

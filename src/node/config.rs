@@ -1,10 +1,15 @@
 //! Every number and switch of a node, with its default. `serve` reads them from `config.json`.
 
-use crate::base::{Error, Result, check_json};
+use crate::base::{Error, Result, check_json, is_plain_name};
+use crate::kad::RIG_PLACES_MAX;
 use crate::runtime::depot::DepotLimits;
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Fleets that one node belongs to.
+const FLEETS_MAX: usize = 8;
 
 /// The configuration of a node. All fields are optional in the file; unknown ones are refused, so
 /// that a misspelt limit is noticed.
@@ -76,6 +81,30 @@ pub struct Config {
     /// The keys such packets are signed with, by name, such as `{"panel": {"file": "/etc/rigmesh/panel.key", "grant":
     /// "operate"}}`; at most 16.
     pub ueps_keys: std::collections::BTreeMap<String, UepsKey>,
+    /// Whether the daemon is a node of the DHT: a rig says there where it is, a controller finds rigs there.
+    pub dht: bool,
+    /// Where the DHT's UDP socket is bound, `IP:PORT`; by default any free port.
+    pub dht_bind: Option<SocketAddr>,
+    /// Nodes of the DHT to begin with, `HOST:PORT`.
+    pub dht_bootstrap: Vec<String>,
+    /// Fleets this node belongs to, by a secret in `fleets/NAME.key`: its members find each other, nobody else can tell.
+    pub fleets: Vec<String>,
+    /// Fleets without a secret: anybody sees who belongs to them.
+    pub public_fleets: Vec<String>,
+    /// Whether this node says and hears on the local link who is there.
+    pub lan: bool,
+    /// The UDP port of the local link's group, 239.255.90.91.
+    pub lan_port: u16,
+    /// Whether this node listens to what neighbours tell of where rigs are.
+    pub gossip: bool,
+    /// Whether neighbours may tell others where this node is.
+    pub share: bool,
+    /// Where others reach this node, `IP:PORT`, at most four; by default the addresses of its interfaces.
+    pub advertise: Vec<SocketAddr>,
+    /// Whether a controller says where it is, as rigs do.
+    pub advertise_controller: bool,
+    /// Whether places on this machine itself are said and dialled that were found: where several nodes live on one.
+    pub dial_loopback: bool,
     /// The program of each external miner type, such as `{"xmrig": "/usr/bin/xmrig"}`. Never set by a peer.
     pub miners: std::collections::BTreeMap<String, serde_json::Value>,
 }
@@ -125,6 +154,18 @@ impl Default for Config {
             feeding_max: 16,
             ueps_listen: String::new(),
             ueps_keys: std::collections::BTreeMap::new(),
+            dht: false,
+            dht_bind: None,
+            dht_bootstrap: Vec::new(),
+            fleets: Vec::new(),
+            public_fleets: Vec::new(),
+            lan: false,
+            lan_port: 9091,
+            gossip: true,
+            share: false,
+            advertise: Vec::new(),
+            advertise_controller: false,
+            dial_loopback: false,
             miners: std::collections::BTreeMap::new(),
         }
     }
@@ -181,6 +222,21 @@ impl Config {
         }
         if !self.ueps_listen.is_empty() && self.ueps_keys.is_empty() {
             return wrong("ueps_listen", "needs ueps_keys");
+        }
+        if let Some(name) = self.fleets.iter().chain(&self.public_fleets).find(|name| !is_plain_name(name)) {
+            return wrong("fleets", &format!("has {name:?}, which is no plain name"));
+        }
+        if self.fleets.len() + self.public_fleets.len() > FLEETS_MAX {
+            return wrong("fleets", "are at most 8");
+        }
+        if self.advertise.len() > RIG_PLACES_MAX || self.advertise.iter().any(|at| at.port() == 0) {
+            return wrong("advertise", "takes at most 4 places, each with a port");
+        }
+        if self.lan_port == 0 {
+            return wrong("lan_port", "must be at least 1");
+        }
+        if (self.dht || self.lan || self.share) && self.path != "/ws" {
+            return wrong("path", "must be /ws where this node says where it is");
         }
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return wrong("tls_cert and tls_key", "go together");

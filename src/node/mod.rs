@@ -7,6 +7,7 @@ pub mod control;
 mod controller;
 pub(crate) mod deploy;
 pub mod dht;
+mod discover;
 mod intents;
 mod transport;
 pub(crate) mod uplink;
@@ -15,6 +16,7 @@ pub use builder::NodeBuilder;
 pub use config::{Config, UepsKey};
 pub use controller::{Controller, Sweep};
 pub use deploy::{DeployFile, Deployed, Deployment};
+pub use discover::{Discovered, Discovery};
 pub use transport::Transport;
 
 use crate::base::{Error, Result};
@@ -33,6 +35,7 @@ use crate::runtime::net::open::{Opener, loopback_of};
 use crate::runtime::queues::{ControlSender, Reply};
 use crate::runtime::threads::Threads;
 use crate::runtime::ueps::UepsListener;
+use crate::runtime::whereabouts::Whereabouts;
 use crate::session::Expect;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::net::SocketAddr;
@@ -64,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) intents: Arc<Intents>,
     /// What takes such packets over plain TCP.
     pub(crate) ueps: Option<UepsListener>,
+    /// Where this node is, for others, and where others are.
+    pub(crate) whereabouts: Arc<Whereabouts>,
     /// The node lives on after its commands: what rigs are owed goes on by itself.
     pub(crate) resident: bool,
     next_call: AtomicU64,
@@ -189,9 +194,12 @@ impl Node {
         if let Some(control) = &control {
             control.close();
         }
+        // Whoever finds this node's record shall not dial in vain.
+        self.shared.whereabouts.leave();
         if let Some(listener) = self.listener.take() {
             listener.stop();
         }
+        self.shared.whereabouts.stop();
         if let Some(ueps) = &self.shared.ueps {
             ueps.stop();
         }

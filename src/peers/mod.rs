@@ -12,6 +12,7 @@ mod features;
 mod lifecycle;
 mod measure;
 mod peer;
+mod pins;
 mod pointer;
 mod points;
 mod proven;
@@ -31,6 +32,7 @@ pub use measure::{MEASURE_ROUND_TRIPS, Measurement, PING_SAMPLES, Samples, compu
 pub use peer::{
     ADDRESS_ID_PREFIX, Origin, PEER_TEXT_MAX, Peer, PeerExtra, SCORE_DEFAULT, SCORE_MAXIMUM, SCORE_MINIMUM,
 };
+pub use pins::Pinned;
 pub use pointer::{
     POINTER_ADDRESSES_MAX, POINTER_BYTES_MAX, PointerExpected, PointerRecord, new_pointer, resolve as resolve_pointer,
 };

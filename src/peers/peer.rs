@@ -149,6 +149,9 @@ pub struct PeerExtra {
     /// The peer's Ed25519 key, base64, once bound to its key in a session (secure-session.md §4).
     #[serde(skip_serializing_if = "is_default")]
     pub sign_key: Option<String>,
+    /// The highest number of a record of that key (secure-session.md §8): lower ones are old ones said again.
+    #[serde(skip_serializing_if = "is_default")]
+    pub record_seq: u64,
     /// The key that answers first at the address is the one to keep (`peers add --trust-first`).
     #[serde(skip_serializing_if = "is_default")]
     pub trust_first: bool,

@@ -504,7 +504,7 @@ impl PeerRegistry {
         self.peers.get(id).ok_or_else(|| not_found(id))
     }
 
-    fn change(&mut self, id: &str, change: impl FnOnce(&mut Entry)) -> Result<()> {
+    pub(super) fn change(&mut self, id: &str, change: impl FnOnce(&mut Entry)) -> Result<()> {
         change(self.peers.get_mut(id).ok_or_else(|| not_found(id))?);
         self.changed();
         Ok(())

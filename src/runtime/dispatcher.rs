@@ -8,6 +8,7 @@ use super::jobs::Jobs;
 use super::net::conn::Conn;
 use super::net::open::Opener;
 use super::queues::{Ask, Event, Queues, Reply};
+use super::whereabouts::Whereabouts;
 use crate::base::{Error, Time};
 use crate::mesh::{Answer, CallId, Command, Input, LinkId, Mesh, Output};
 use crate::message::Message;
@@ -32,6 +33,7 @@ pub(crate) struct Dispatcher {
     pub(crate) opener: Arc<Opener>,
     pub(crate) jobs: Jobs,
     pub(crate) depot: DepotThread,
+    pub(crate) whereabouts: Arc<Whereabouts>,
     pub(crate) clock: Clock,
     /// Where messages go that the node itself has no use for.
     pub(crate) handler: Option<Sender<(String, Message)>>,
@@ -259,6 +261,7 @@ impl Dispatcher {
                         self.mesh.handle_input(self.clock.now(), Input::Depot(event));
                     }
                 }
+                Output::Search { address } => self.whereabouts.search(address),
                 Output::JobOverdue { job } => self.jobs.overdue(job),
                 Output::SaveMarks(snapshot) => {
                     let version = snapshot.version;

@@ -23,3 +23,4 @@ pub(crate) mod process;
 pub(crate) mod queues;
 pub(crate) mod threads;
 pub(crate) mod ueps;
+pub(crate) mod whereabouts;

@@ -521,7 +521,8 @@ enum Class {
     Command,
     /// Answers something we sent.
     Reply,
-    /// Belongs to a transfer under way, which knows it by a number drawn at random: no freshness needed.
+    /// Belongs to a transfer under way, which knows it by a number drawn at random, or tells of signed records that have a
+    /// time of their own: no freshness needed.
     Notice,
     /// What a transfer asked for.
     Data,
@@ -532,7 +533,9 @@ enum Class {
 fn class(kind: &MessageType) -> Class {
     match kind {
         MessageType::Ping | MessageType::GetStats | MessageType::GetLogs | MessageType::GetVersions => Class::Query,
-        MessageType::ChunkGet | MessageType::DeployDone | MessageType::DeployCancel => Class::Notice,
+        MessageType::ChunkGet | MessageType::DeployDone | MessageType::DeployCancel | MessageType::Gossip => {
+            Class::Notice
+        }
         MessageType::Chunk => Class::Data,
         MessageType::Pong
         | MessageType::Stats

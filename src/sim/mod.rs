@@ -6,6 +6,7 @@
 //! makes: whatever a test wants to say on a wire, and the manners of the Go node.
 
 mod depot;
+mod found;
 pub mod kad;
 mod node;
 mod packets;
@@ -19,7 +20,8 @@ pub use stranger::Manners;
 use stranger::Stranger;
 
 use crate::base::{Error, Result, Rng, Time};
-use crate::identity::{NodeId, PublicKey};
+use crate::identity::{Address, NodeId, PublicKey};
+use crate::kad::Sighting;
 use crate::mesh::{Answer, CallId, Command, ConnectTo, DialId, FeedInfo, Input, LinkInfo, Target};
 use crate::message::{Message, Payload, RawPayload};
 use crate::peers::{Grants, Peer, PeerRegistry};
@@ -85,6 +87,11 @@ pub struct World {
     captured: Vec<Captured>,
     answers: BTreeMap<u64, Result<Answer>>,
     calls: u64,
+    /// Who lives at an IP address.
+    places: BTreeMap<String, String>,
+    /// What the DHT has, by the address of who signed it, and who asked it.
+    dht: BTreeMap<Address, Sighting>,
+    searches: Vec<(String, Address)>,
 }
 
 impl Drop for World {
@@ -111,6 +118,9 @@ impl World {
             captured: Vec::new(),
             answers: BTreeMap::new(),
             calls: 0,
+            places: BTreeMap::new(),
+            dht: BTreeMap::new(),
+            searches: Vec::new(),
         }
     }
 
@@ -191,7 +201,7 @@ impl World {
 
     /// Dials a bare address, where whoever answers is learned.
     pub fn dial(&mut self, from: &str, address: &str, expect: Expect) -> Result<LinkInfo> {
-        let target = Target { address: address.to_owned(), expect, tls: false, tls_pin: None };
+        let target = Target { address: address.to_owned(), expect, tls: false, tls_pin: None, found: false };
         let timeout = Duration::from_secs(20);
         let call = self.command(from, |call| Command::Connect { call, target: ConnectTo::Address(target), timeout });
         self.connected(call)
@@ -200,7 +210,7 @@ impl World {
     /// Keeps a connection to an inhabitant up for ever.
     pub fn uplink(&mut self, from: &str, to: &str) {
         let expect = Expect::Key(self.key(to));
-        let target = Target { address: format!("{to}:9091"), expect, tls: false, tls_pin: None };
+        let target = Target { address: format!("{to}:9091"), expect, tls: false, tls_pin: None, found: false };
         self.command(from, |_| Command::AddUplink { target });
     }
 

@@ -6,8 +6,8 @@ use super::{Actor, ConnId, Event, Wire, World};
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
 use crate::identity::{Identity, Role};
 use crate::mesh::{
-    Answer, CHUNK1, DepotTask, DialId, Input, Intents, JobId, JobResult, LinkId, MarksSnapshot, MarksTable, Mesh,
-    MeshConfig, Output, Permit, UEPS1, Work,
+    Answer, CHUNK1, DepotTask, DialId, GOSSIP1, Input, Intents, JobId, JobResult, LinkId, MarksSnapshot, MarksTable,
+    Mesh, MeshConfig, Output, Permit, UEPS1, Work,
 };
 use crate::message::{Announcement, Message};
 use crate::miners::{LogSlice, MinerState, MinerStats};
@@ -181,7 +181,8 @@ impl SimNode {
         let inbound = Box::new(Inbound::new(key.clone(), limits.clone(), 1 << 20, now));
         let outbound = Box::new(Outbound::new(key, self.rng.fork(), OutboundLimits::default(), now));
         self.halves.insert(conn, Half::Up { inbound, outbound });
-        let input = Input::LinkUp { link: link(conn), established: Box::new(established), address, dial, limits };
+        let (established, certificate) = (Box::new(established), None);
+        let input = Input::LinkUp { link: link(conn), established, address, dial, certificate, limits };
         self.mesh.handle_input(wall(now, self.skew_s), input);
     }
 
@@ -275,8 +276,10 @@ fn mesh(
     rng: Rng,
     now: Now,
 ) -> Mesh {
-    let caps = vec![CHUNK1.to_owned(), UEPS1.to_owned()];
-    let announcement = Announcement { v: 1, caps, rate: 2000, burst: 4000, max: 1 << 20, ..Announcement::default() };
+    let caps = [CHUNK1, UEPS1, GOSSIP1].map(str::to_owned).to_vec();
+    let sign = Some(identity.sign_key().public());
+    let bind = Some(identity.sign_key().bind_signature(&identity.public_key()));
+    let announcement = Announcement { v: 1, caps, rate: 2000, burst: 4000, max: 1 << 20, sign, bind };
     let dialogue = DialogueConfig::new(announcement);
     let config = MeshConfig {
         dialogue: Arc::new(dialogue),
@@ -285,6 +288,8 @@ fn mesh(
         trust_all: false,
         takes_deploys: true,
         feeding_max: 16,
+        searches: true,
+        dial_loopback: false,
     };
     Mesh::new(config, identity.id().to_string(), identity.info().name.clone(), registry.clone(), marks, rng, now)
 }
@@ -336,6 +341,7 @@ impl World {
                     node.mesh.handle_input(wall(now, node.skew_s), saved);
                 }
                 Output::Depot(task) => node.depot(now, task),
+                Output::Search { address } => self.search(name, address),
                 Output::JobOverdue { .. } | Output::Proven { .. } => {}
             }
         }
@@ -388,6 +394,7 @@ impl World {
 
     fn dial_out(&mut self, name: &str, dial: DialId, address: &str, expect: crate::session::Expect) {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host).to_owned();
+        let host = self.places.get(&host).cloned().unwrap_or(host);
         let severed = self.severed.contains(&(name.to_owned(), host.clone()));
         if severed || !self.actors.contains_key(&host) {
             let why = Error::Unreachable(format!("nobody at {address}"));

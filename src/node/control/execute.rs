@@ -58,6 +58,7 @@ pub(crate) fn execute(shared: &Arc<Shared>, request: Request, each: Each<'_>) ->
         Request::PeersAdd { address, key, name, grant, trust_first } => {
             me.peers_add(&address, key.as_deref(), name.as_deref(), grant.as_deref(), trust_first, each)
         }
+        Request::Discover { fleet, public, timeout_ms } => me.discover(fleet, public, timeout_ms, each),
         Request::PeersRemove { peer } => {
             let id = shared.registry.resolve(&peer)?;
             let removed = shared.registry.remove_peer(&id)?;
@@ -177,6 +178,9 @@ impl Executor<'_> {
         trust_first: bool,
         each: Each<'_>,
     ) -> Result<Summary> {
+        if let Ok(address) = address.parse() {
+            return self.peers_add_found(&address, key, name, grant, each);
+        }
         let mut target = uplink::parse_target(address)?;
         if let Some(key) = key {
             target.expect = uplink::parse_expect(key)?;
@@ -213,7 +217,7 @@ impl Executor<'_> {
         self.row_of(id, each)
     }
 
-    fn add_by_hand(
+    pub(super) fn add_by_hand(
         &self,
         id: NodeId,
         key: Option<PublicKey>,
@@ -287,7 +291,7 @@ impl Executor<'_> {
             .ok_or_else(|| Error::Config(format!("the key of {selector:?} is not known yet; name the key itself")))
     }
 
-    fn refuse_own(&self, id: NodeId) -> Result<()> {
+    pub(super) fn refuse_own(&self, id: NodeId) -> Result<()> {
         if id == self.shared.identity.id() {
             return Err(Error::Config(
                 "that is this node's own key; the other side's is shown by `rigmesh id` over there".to_owned(),
@@ -296,7 +300,7 @@ impl Executor<'_> {
         Ok(())
     }
 
-    fn row_of(&self, id: NodeId, each: Each<'_>) -> Result<Summary> {
+    pub(super) fn row_of(&self, id: NodeId, each: Each<'_>) -> Result<Summary> {
         let peer = self.shared.registry.peer(&id.to_string());
         each(self.peer_row(&peer.ok_or_else(|| Error::NotFound(format!("no peer {id}")))?));
         Ok(one())
@@ -551,7 +555,7 @@ fn meant(miner: Option<&str>, every: bool, names: Vec<String>) -> Result<Vec<Str
     }
 }
 
-fn check_name(name: Option<&str>) -> Result<()> {
+pub(super) fn check_name(name: Option<&str>) -> Result<()> {
     match name {
         Some(name) if !is_plain_name(name) || name.is_empty() => Err(Error::Config(format!(
             "the name {} cannot be used: take at most 64 of A-Z a-z 0-9 space _ -, first and last a letter or digit",

@@ -5,6 +5,7 @@
 //! daemon carries it out or a node that lives for this one command.
 
 mod deploy;
+mod discover;
 mod execute;
 mod executor;
 mod rows;
@@ -54,7 +55,8 @@ pub enum Request {
     Peers {},
     /// Adds a peer by hand.
     PeersAdd {
-        /// `host:port`, `wss://host:port`, with `#FINGERPRINT` behind it for a pinned certificate.
+        /// `host:port`, `wss://host:port`, with `#FINGERPRINT` behind it for a pinned certificate; or the address of a rig in
+        /// the DHT, which needs no key.
         address: String,
         /// Its public key, or its node id.
         #[serde(default)]
@@ -68,6 +70,18 @@ pub enum Request {
         /// Dial it now and keep the key that answers.
         #[serde(default)]
         trust_first: bool,
+    },
+    /// Looks for rigs in the DHT and on the local link, and asks each who it is.
+    Discover {
+        /// The fleet to look for; without one the local link, and what neighbours told.
+        #[serde(default)]
+        fleet: Option<String>,
+        /// The fleet has no secret.
+        #[serde(default)]
+        public: bool,
+        /// How long it may take in all, ms.
+        #[serde(default = "query_ms")]
+        timeout_ms: u64,
     },
     /// Removes a peer; its link is closed unless its key is on the allowlist.
     PeersRemove {

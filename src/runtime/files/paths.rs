@@ -64,6 +64,21 @@ impl Paths {
         self.data.join("deploys.json")
     }
 
+    /// The number of the last record that said where this node is: `record.seq`.
+    pub fn record_seq(&self) -> PathBuf {
+        self.data.join("record.seq")
+    }
+
+    /// The folder of the DHT node.
+    pub fn dht(&self) -> PathBuf {
+        self.data.join("dht")
+    }
+
+    /// The secret of a fleet: 32 bytes, or their hex or base64.
+    pub fn fleet_secret(&self, name: &str) -> PathBuf {
+        self.data.join("fleets").join(format!("{name}.key"))
+    }
+
     /// The lock that says which process owns the folder.
     pub fn lock(&self) -> PathBuf {
         self.data.join("rigmesh.lock")

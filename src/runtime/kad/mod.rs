@@ -209,9 +209,18 @@ impl Handle {
         within: Duration,
         start: impl FnOnce(&mut Machine, Now, u64) -> Result<()> + Send + 'static,
     ) -> Result<Done> {
+        self.begin(within, start)?.recv_timeout(within.saturating_add(GRACE)).map_err(ended)?
+    }
+
+    /// The same without waiting for what comes of it.
+    pub(crate) fn begin(
+        &self,
+        within: Duration,
+        start: impl FnOnce(&mut Machine, Now, u64) -> Result<()> + Send + 'static,
+    ) -> Result<Receiver<Result<Done>>> {
         let (reply, answer) = bounded(1);
         self.command(Command::Order { start: Box::new(start), reply }, within)?;
-        answer.recv_timeout(within.saturating_add(GRACE)).map_err(ended)?
+        Ok(answer)
     }
 
     fn command(&self, command: Command, within: Duration) -> Result<()> {

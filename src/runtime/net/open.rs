@@ -212,7 +212,7 @@ impl Opener {
     }
 
     fn tls_client(&self, target: &Target) -> Result<ClientConnection> {
-        let config = tls::client(&self.settings.trust, target.tls_pin)?;
+        let config = tls::client(&self.settings.trust, target.tls_pin, target.found)?;
         let host = target.address.rsplit_once(':').map_or(target.address.as_str(), |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = rustls::pki_types::ServerName::try_from(host)
@@ -222,6 +222,7 @@ impl Opener {
 
     /// The handshake is done: the link is announced to the dispatcher first, then read from.
     fn establish(&self, opening: Opening, established: Established) -> Result<()> {
+        let certificate = opening.dial.and_then(|_| opening.ws.get_ref().certificate());
         let Opening { mut ws, socket, pass, address, dial } = opening;
         let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
         let now = self.clock.mono();
@@ -244,7 +245,7 @@ impl Opener {
         let limits = InboundLimits::new(burst, rate);
         let inbound = Inbound::new(established.link_key.clone(), limits.clone(), max, now);
         let name = format!("conn/{}", established.id);
-        let up = Input::LinkUp { link, established: Box::new(established), address, dial, limits };
+        let up = Input::LinkUp { link, established: Box::new(established), address, dial, certificate, limits };
         if !self.inbox.send(Event::LinkUp(up, conn.clone())) {
             conn.shut();
             return Err(Error::ShuttingDown);

@@ -4,7 +4,7 @@
 //! socket, so that the reader cannot block on its own peer.
 
 use super::conn::Conn;
-use super::tls::Tls;
+use super::tls::{Tls, fingerprint};
 use parking_lot::Mutex;
 use rustls::Connection;
 use std::io::{self, ErrorKind, Read, Write};
@@ -53,6 +53,12 @@ impl Pipe {
     /// The TLS state for the writer's half.
     pub(crate) fn tls(&self) -> Option<Tls> {
         self.tls.clone()
+    }
+
+    /// SHA-256 of the certificate that the other side showed.
+    pub(crate) fn certificate(&self) -> Option<[u8; 32]> {
+        let tls = self.tls.as_ref()?.lock();
+        tls.peer_certificates()?.first().map(|certificate| fingerprint(certificate))
     }
 
     /// Completes the TLS handshake.

@@ -56,18 +56,19 @@ pub(crate) fn server(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-/// The dialling side. A pin replaces every other trust.
-pub(crate) fn client(trust: &TlsTrust, pin: Option<[u8; 32]>) -> Result<Arc<ClientConfig>> {
+/// The dialling side. A pin replaces every other trust. With `any` every certificate will do: only where the key that must
+/// answer is known and proven inside, so that TLS hides who speaks and need not say to whom.
+pub(crate) fn client(trust: &TlsTrust, pin: Option<[u8; 32]>, any: bool) -> Result<Arc<ClientConfig>> {
     let provider = provider();
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(VERSIONS)
         .map_err(|e| Error::Config(e.to_string()))?;
-    let mut config = match pin {
-        Some(pin) => {
+    let mut config = match (pin, any) {
+        (Some(_), _) | (None, true) => {
             let verifier = Pinned { pin, algorithms: provider.signature_verification_algorithms };
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
         }
-        None => builder.with_root_certificates(roots(trust)?).with_no_client_auth(),
+        (None, false) => builder.with_root_certificates(roots(trust)?).with_no_client_auth(),
     };
     config.resumption = rustls::client::Resumption::disabled();
     Ok(Arc::new(config))
@@ -157,10 +158,11 @@ impl TlsPair {
     }
 }
 
-/// Accepts exactly one certificate, whatever it says of itself: its holder still has to sign the handshake.
+/// Accepts exactly one certificate, or any when there is no pin, whatever it says of itself: its holder still has to sign the
+/// handshake.
 #[derive(Debug)]
 struct Pinned {
-    pin: [u8; 32],
+    pin: Option<[u8; 32]>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -173,14 +175,15 @@ impl ServerCertVerifier for Pinned {
         _: &[u8],
         _: UnixTime,
     ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        let Some(pin) = self.pin else { return Ok(ServerCertVerified::assertion()) };
         let shown = fingerprint(end_entity);
-        if subtle::ConstantTimeEq::ct_eq(&shown[..], &self.pin[..]).into() {
+        if subtle::ConstantTimeEq::ct_eq(&shown[..], &pin[..]).into() {
             return Ok(ServerCertVerified::assertion());
         }
         Err(rustls::Error::General(format!(
             "the certificate's fingerprint is {}, pinned is {}",
             hex::encode(shown),
-            hex::encode(self.pin)
+            hex::encode(pin)
         )))
     }
 
