@@ -17,6 +17,8 @@
 mod commands;
 #[path = "story/deploy.rs"]
 mod deploy;
+#[path = "story/found.rs"]
+mod found;
 #[path = "story/handshake.rs"]
 mod handshake;
 #[path = "story/lifecycle.rs"]
@@ -26,7 +28,7 @@ mod links;
 #[path = "story/packets.rs"]
 mod packets;
 
-use rigmesh::message::{ErrorPayload, Message, MessageType, Payload, Ping, StartMiner};
+use rigmesh::message::{ErrorPayload, Gossip, Message, MessageType, Payload, Ping, StartMiner};
 use rigmesh::peers::Grants;
 use rigmesh::sim::{Manners, Setup, World};
 use std::time::Duration;
