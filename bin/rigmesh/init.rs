@@ -6,7 +6,7 @@ use crate::output::Out;
 use crate::settings;
 use rigmesh::base::Error;
 use rigmesh::control::ControlClient;
-use rigmesh::identity::{Identity, Role};
+use rigmesh::identity::{Address, Identity, Role};
 use rigmesh::{FolderLock, IdentityFiles, Paths, TlsPair};
 use serde_json::{Value, json};
 
@@ -68,9 +68,10 @@ pub(crate) fn id(globals: &Globals, out: &Out) -> Result<(), Exit> {
     }
     let info = identity.info();
     let mut text = format!(
-        "id    {}\nkey   {}\nname  {}\nrole  {}\n",
+        "id    {}\nkey   {}\ndht   {}\nname  {}\nrole  {}\n",
         info.id,
         info.public_key,
+        Address::of_ed25519(&identity.sign_key().public()),
         crate::table::safe(&info.name),
         info.role
     );
@@ -87,6 +88,7 @@ fn describe(identity: &Identity, paths: &Paths) -> Value {
         "name": info.name,
         "role": info.role.as_str(),
         "key": info.public_key,
+        "dht_address": Address::of_ed25519(&identity.sign_key().public()).to_string(),
         "data_dir": paths.data,
     })
 }

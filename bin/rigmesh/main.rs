@@ -9,6 +9,7 @@ mod completions;
 mod demo;
 mod deploy;
 mod dht;
+mod discover;
 mod exit;
 mod files;
 mod init;
@@ -75,6 +76,7 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
         "id",
         "serve",
         "peers",
+        "discover",
         "ping",
         "status",
         "start",
@@ -113,6 +115,7 @@ fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> 
         Command::Completions(args) => out.text(&completions::script(&args.shell)?),
         Command::Version(_) => version(out),
         Command::Peers(args) => remote::peers(globals, out, args.command),
+        Command::Discover(args) => discover::discover(globals, out, args),
         Command::Ping(args) => remote::ping(globals, out, args),
         Command::Status(args) => remote::status(globals, out, args),
         Command::Start(args) => remote::start(globals, out, args),

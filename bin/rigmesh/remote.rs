@@ -10,6 +10,7 @@ use crate::{files, settings, table};
 use rigmesh::base::Timestamp;
 use rigmesh::control::{ControlClient, Failure, Owner, Request, Rigs, Summary, parse_profile};
 use rigmesh::formats::stmf::decode_text;
+use rigmesh::identity::Address;
 use rigmesh::miners::PROFILE_BYTES_MAX;
 use rigmesh::{FileProfileManager, Node};
 use serde_json::{Value, json};
@@ -27,8 +28,20 @@ pub(crate) enum Backend {
     Own(Box<Node>),
 }
 
+/// Where a node that lives for one command looks for rigs; a daemon looks where it was told to.
+#[derive(Debug, Default)]
+pub(crate) struct Search {
+    pub(crate) dht: bool,
+    pub(crate) lan: bool,
+    pub(crate) bootstrap: Vec<String>,
+}
+
 impl Backend {
     pub(crate) fn open(globals: &Globals, request: &Request) -> Result<Backend, Exit> {
+        Backend::open_with(globals, request, Search::default())
+    }
+
+    fn open_with(globals: &Globals, request: &Request, search: Search) -> Result<Backend, Exit> {
         let paths = settings::paths(globals)?;
         settings::identity(&paths)?;
         let lock = match ControlClient::open_or_lock(&paths, PATIENCE).map_err(|e| Exit::at_start(&e))? {
@@ -37,6 +50,9 @@ impl Backend {
         };
         let mut config = settings::config(&paths, None)?;
         config.uplinks.clear();
+        config.dht |= search.dht;
+        config.lan = search.lan;
+        config.dht_bootstrap.extend(search.bootstrap);
         let profiles = Arc::new(FileProfileManager::new(&paths.data));
         // Forgetting every time must also work when the file that remembers them is corrupt.
         let forget = matches!(request, Request::PeersResetClock { peer: None });
@@ -75,7 +91,12 @@ pub(crate) struct Answer {
 
 /// Runs one request; with `--json` the rows are written as they come.
 pub(crate) fn ask(globals: &Globals, out: &Out, request: &Request) -> Result<Answer, Exit> {
-    let mut backend = Backend::open(globals, request)?;
+    ask_with(globals, out, request, Search::default())
+}
+
+/// The same, with where to look for rigs.
+pub(crate) fn ask_with(globals: &Globals, out: &Out, request: &Request, search: Search) -> Result<Answer, Exit> {
+    let mut backend = Backend::open_with(globals, request, search)?;
     let answer = ask_over(&mut backend, out, request);
     backend.close(out);
     answer
@@ -94,8 +115,12 @@ fn ask_over(backend: &mut Backend, out: &Out, request: &Request) -> Result<Answe
 }
 
 impl Answer {
+    pub(crate) fn rows(&self) -> &[Value] {
+        &self.rows
+    }
+
     /// Says why rigs gave no result, and gives the exit that follows.
-    fn finish(&self, out: &Out, say_each: bool) -> Result<(), Exit> {
+    pub(crate) fn finish(&self, out: &Out, say_each: bool) -> Result<(), Exit> {
         let failures: Vec<(&str, Failure)> =
             self.rows.iter().filter_map(|row| Some((label(row), table::failure(row)?))).collect();
         if say_each || self.summary.asked == 1 {
@@ -134,7 +159,8 @@ pub(crate) fn peers(globals: &Globals, out: &Out, command: PeersCommand) -> Resu
     let request = match command {
         PeersCommand::List(_) => Request::Peers {},
         PeersCommand::Add(args) => {
-            if args.key.is_none() && !args.trust_first && !args.address.contains('@') {
+            let found = args.address.parse::<Address>().is_ok();
+            if args.key.is_none() && !args.trust_first && !args.address.contains('@') && !found {
                 let next =
                     "give --key (`rigmesh id` shows it over there), or --trust-first to keep the key that answers now";
                 return Err(Exit::usage(format!("adding a peer needs its key: {next}")));
@@ -150,7 +176,8 @@ pub(crate) fn peers(globals: &Globals, out: &Out, command: PeersCommand) -> Resu
                 grant: args.grant,
                 trust_first,
             };
-            let answer = ask(globals, out, &request)?;
+            let search = Search { dht: found, lan: args.lan, bootstrap: args.bootstrap };
+            let answer = ask_with(globals, out, &request, search)?;
             if trust_first && let Some(row) = answer.rows.first() {
                 let (key, id) = (table::text(row, "key"), table::text(row, "id"));
                 out.say(&format!("pinned the key {key} (id {id}); compare it with `rigmesh id` over there"));

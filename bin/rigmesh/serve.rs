@@ -11,6 +11,7 @@ use rigmesh::{Config, FileProfileManager, FolderLock, Node, Paths, ProcessMinerM
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
@@ -83,6 +84,25 @@ fn configure(paths: &Paths, args: &Serve) -> Result<Config, Exit> {
         config.listen.clone_from(listen);
     }
     config.uplinks.extend(args.uplink.iter().cloned());
+    config.dht |= args.dht;
+    config.lan |= args.lan;
+    config.share |= args.share;
+    config.dht_bootstrap.extend(args.bootstrap.iter().cloned());
+    config.fleets.extend(args.fleet.iter().cloned());
+    config.public_fleets.extend(args.public_fleet.iter().cloned());
+    let at = |name: &str, text: &str| {
+        text.parse::<SocketAddr>().map_err(|_| Exit::usage(format!("{name} {text:?} is no IP:PORT")))
+    };
+    if let Some(bind) = &args.dht_bind {
+        config.dht_bind = Some(at("--dht-bind", bind)?);
+    }
+    if !args.advertise.is_empty() {
+        config.advertise = args.advertise.iter().map(|text| at("--advertise", text)).collect::<Result<_, _>>()?;
+    }
+    if !config.dht && (args.dht_bind.is_some() || !args.bootstrap.is_empty()) {
+        return Err(Exit::usage("--bootstrap and --dht-bind go with --dht"));
+    }
+    config.check()?;
     if config.tls_cert.is_none() && config.tls_key.is_none() && paths.tls_cert().exists() {
         config.tls_cert = Some(paths.tls_cert());
         config.tls_key = Some(paths.tls_key());
@@ -121,7 +141,9 @@ fn announce(node: &Node, out: &Out, tls: bool, open: bool) -> Result<(), Exit> {
             .map(|row| json!({"id": row["id"], "name": row["name"], "grants": row["grants"]}))
             .collect();
         return out.row(&json!({
-            "id": info.id, "name": info.name, "role": info.role.as_str(), "listen": listen, "open": open, "may_command": commanding,
+            "id": info.id, "name": info.name, "role": info.role.as_str(), "listen": listen, "open": open,
+            "dht": node.dht_listen_address().map(|at| json!({ "address": node.dht_address().to_string(), "listen": at.to_string() })),
+            "may_command": commanding,
         }));
     }
     let mut names: Vec<String> = commanding
@@ -141,10 +163,13 @@ fn announce(node: &Node, out: &Out, tls: bool, open: bool) -> Result<(), Exit> {
         (true, true) => "nobody may command it yet (rigmesh peers allow KEY --grant controller)".to_owned(),
         (true, false) => format!("may be commanded by {}", names.join(", ")),
     };
+    let found = node
+        .dht_listen_address()
+        .map_or_else(String::new, |at| format!("; in the DHT as {} on udp {at}", node.dht_address()));
     let strangers = if open { "; unknown keys may connect and ping" } else { "" };
     let id: String = info.id.chars().take(8).collect();
     let name = crate::table::safe(&info.name);
-    out.text(&format!("{name} ({}, {id}) {listens}; {commanded}{strangers}\n", info.role))
+    out.text(&format!("{name} ({}, {id}) {listens}; {commanded}{strangers}{found}\n", info.role))
 }
 
 /// The thread `signal`: hands the first signals on, and ends the process at the second that says so.

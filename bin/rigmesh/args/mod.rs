@@ -3,6 +3,7 @@
 mod bundle;
 mod deploy;
 mod dht;
+mod discover;
 mod fleet;
 mod node;
 mod peers;
@@ -15,6 +16,7 @@ pub(crate) use dht::{
     Dht, DhtBench, DhtCommand, DhtFindNode, DhtNode, DhtPing, DhtPublish, DhtResolve, DhtStats, MailboxCommand,
     MailboxRead, MailboxSend, TopicCommand, TopicFind, TopicPublish,
 };
+pub(crate) use discover::Discover;
 pub(crate) use fleet::{Logs, Pause, Ping, Profiles, ProfilesCommand, Resume, Start, Status, Stop};
 pub(crate) use node::{Completions, Demo, Id, Init, Serve, Version};
 pub(crate) use peers::{Peers, PeersCommand, PeersExport, PeersImport};
@@ -131,6 +133,7 @@ pub(crate) enum Command {
     Id(Id),
     Serve(Serve),
     Peers(Peers),
+    Discover(Discover),
     Ping(Ping),
     Status(Status),
     Start(Start),

@@ -28,7 +28,11 @@ pub(crate) struct Id {}
 
 /// Run the node until a signal ends it (SIGHUP reloads the allowlist and permissions).
 #[derive(Debug, FromArgs)]
-#[argh(subcommand, name = "serve", example = "{command_name} --listen 0.0.0.0:9091")]
+#[argh(
+    subcommand,
+    name = "serve",
+    example = "{command_name} --listen 0.0.0.0:9091\n{command_name} --dht --bootstrap seed.example:4121 --fleet north --lan"
+)]
 pub(crate) struct Serve {
     /// where to listen: HOST:PORT, :PORT for every interface, or none
     #[argh(option)]
@@ -42,6 +46,30 @@ pub(crate) struct Serve {
     /// let unknown keys connect; they may ping and nothing else
     #[argh(switch)]
     pub(crate) open: bool,
+    /// take part in the DHT: a rig says there where it is, a controller finds rigs there
+    #[argh(switch)]
+    pub(crate) dht: bool,
+    /// HOST:PORT of a DHT node to begin with (may be repeated)
+    #[argh(option)]
+    pub(crate) bootstrap: Vec<String>,
+    /// the UDP address of the DHT, IP:PORT (default: any free port)
+    #[argh(option)]
+    pub(crate) dht_bind: Option<String>,
+    /// a fleet this node belongs to; its secret lies in fleets/NAME.key (may be repeated)
+    #[argh(option)]
+    pub(crate) fleet: Vec<String>,
+    /// a fleet without a secret, which anybody can see (may be repeated)
+    #[argh(option)]
+    pub(crate) public_fleet: Vec<String>,
+    /// say and hear on the local link who is there
+    #[argh(switch)]
+    pub(crate) lan: bool,
+    /// let neighbours tell others where this node is
+    #[argh(switch)]
+    pub(crate) share: bool,
+    /// IP:PORT where others reach this node (may be repeated; default: its interfaces)
+    #[argh(option)]
+    pub(crate) advertise: Vec<String>,
 }
 
 /// Try everything on this machine: three rigs and a controller with real miners, for some seconds.

@@ -30,15 +30,15 @@ pub(crate) enum PeersCommand {
 #[argh(subcommand, name = "list", example = "{command_name} --json")]
 pub(crate) struct PeersList {}
 
-/// Add a peer by its address and key.
+/// Add a peer by its address and key, or by its address in the DHT.
 #[derive(Debug, FromArgs)]
 #[argh(
     subcommand,
     name = "add",
-    example = "{command_name} rig-1.lan:9091 --key KEY --name rig-1\n{command_name} wss://rig-1.lan:9091#FINGERPRINT --key KEY"
+    example = "{command_name} rig-1.lan:9091 --key KEY --name rig-1\n{command_name} wss://rig-1.lan:9091#FINGERPRINT --key KEY\n{command_name} DHT-ADDRESS --name rig-1"
 )]
 pub(crate) struct PeersAdd {
-    /// HOST:PORT, or wss://HOST:PORT with #FINGERPRINT behind it for a pinned certificate
+    /// HOST:PORT, or wss://HOST:PORT with #FINGERPRINT behind it for a pinned certificate; or a DHT address
     #[argh(positional)]
     pub(crate) address: String,
     /// its public key or node id, as `rigmesh id` shows it there
@@ -53,6 +53,12 @@ pub(crate) struct PeersAdd {
     /// dial it now and keep the key that answers; compare what is printed
     #[argh(switch)]
     pub(crate) trust_first: bool,
+    /// with a DHT address and without a daemon: HOST:PORT of a DHT node to begin with (may be repeated)
+    #[argh(option)]
+    pub(crate) bootstrap: Vec<String>,
+    /// with a DHT address and without a daemon: ask on the local link as well
+    #[argh(switch)]
+    pub(crate) lan: bool,
 }
 
 /// Remove a peer.

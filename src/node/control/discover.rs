@@ -28,7 +28,9 @@ impl Executor<'_> {
         let mut found = self.shared.discover(&Discovery { fleet, public, within })?;
         // Own rigs, then strangers, then what did not show itself.
         found.sort_by_key(|rig| (!rig.is_known(), !rig.is_confirmed(), self.name_of(rig), rig.address));
-        let failed = found.iter().filter(|rig| rig.why.is_some()).count();
+        // That strangers do not show themselves is no failure: anybody may claim anything.
+        let known = |rig: &&Discovered| rig.rig.as_ref().is_some_and(|rig| rig.known);
+        let failed = found.iter().filter(|rig| rig.why.is_some()).filter(known).count();
         found.iter().for_each(|rig| each(self.found_row(rig)));
         Ok(Summary { asked: found.len(), failed })
     }
