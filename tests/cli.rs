@@ -12,6 +12,8 @@ mod cycle;
 mod deploy;
 #[path = "cli/dht.rs"]
 mod dht;
+#[path = "cli/discover.rs"]
+mod discover;
 #[path = "cli/levin.rs"]
 mod levin;
 #[path = "cli/log.rs"]

@@ -247,7 +247,11 @@ fn resolve(globals: &Globals, out: &Out, args: &DhtResolve) -> Result<(), Exit> 
     let found = Query::new(&node).resolve(key, within)?;
     let took = begun.elapsed();
     let rig = RigRecord::read(&found.record).ok();
-    let places = found.payload.endpoints.clone().unwrap_or_default();
+    // Of a rig's record the last text is its key.
+    let places = match &rig {
+        Some(rig) => rig.places.iter().map(ToString::to_string).collect(),
+        None => found.payload.endpoints.clone().unwrap_or_default(),
+    };
     if out.json() {
         return out.row(&json!({
             "address": found.address.to_string(),

@@ -2,7 +2,7 @@
 //! list by itself; a stranger is asked who it is, and nothing else.
 
 use super::{Node, Shared, unexpected};
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, is_plain_name};
 use crate::identity::{Address, NodeId};
 use crate::kad::fleet_topic;
 use crate::mesh::{Answer, Command, FoundBy, FoundRig, LinkInfo};
@@ -158,6 +158,9 @@ impl Shared {
 
     /// Who stands under a fleet's topic, and what the DHT says of each; why it says nothing.
     fn fleet(&self, name: &str, public: bool, end: Instant) -> Result<BTreeMap<Address, Option<Error>>> {
+        if !is_plain_name(name) {
+            return Err(Error::Config(format!("the fleet's name {name:?} is no plain name")));
+        }
         let left = || end.saturating_duration_since(Instant::now());
         let topic = match (public, &self.paths) {
             (true, _) | (_, None) => fleet_topic(name, None),
