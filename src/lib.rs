@@ -60,7 +60,7 @@
 //! |---|---|---|
 //! | 8 | `node` | the handles: [`Node`], [`Controller`], [`Transport`], [`SharedRegistry`] |
 //! | 7 | `runtime`, `sim` | the only room that blocks: sockets, files, processes, threads; and its virtual twin |
-//! | 6 | `mesh` | the node as one machine: links, calls, dials, requests, intents, deployments, freshness |
+//! | 6 | `mesh` | the node as one machine: links, calls, dials, requests, intents, deployments, rigs that were found, freshness |
 //! | 5 | [`session`], [`peers`], [`kad`], [`miners`] | one connection; the registry; the DHT; what runs on a rig |
 //! | 4 | [`bundle`] | what is deployed: manifests of objects, and bundles as Go nodes make them |
 //! | 3 | [`message`] | the fifteen messages |
@@ -91,7 +91,7 @@
 //!
 //! `dispatcher`, `listen`, `jobs/0` and `jobs/1` (a hung one is replaced, at most eight), `store`, `depot` from the first deployment on, and `conn/<peer>` for
 //! every connection. Short-lived: `hs/<address>` dials or accepts, does TLS, upgrade and handshake; `conn/<n>/w` writes while
-//! there is a backlog. With a plain listener for packets `ueps`, and `ueps/<n>` for each of its connections. A DHT node has `kad`, `kad/r` and, while it saves, `kad/s`, with debug pages `kad/http/<n>`. A rig adds `miner/<name>` for each miner, a daemon `control` and `signal`. Blocking sends go only towards the
+//! there is a backlog. With a plain listener for packets `ueps`, and `ueps/<n>` for each of its connections. A DHT node has `kad`, `kad/r` and, while it saves, `kad/s`, with debug pages `kad/http/<n>`. A node that says where it is has `beacon`, on the local link `lan`, `join` until it has joined the DHT, and `find` for a question the mesh has. A rig adds `miner/<name>` for each miner, a daemon `control` and `signal`. Blocking sends go only towards the
 //! dispatcher, so no ring of waiting threads can form; away from it a full queue is a typed `Busy`. Whoever starts a
 //! thread joins it.
 //!
@@ -126,6 +126,12 @@
 //!   against each other.
 //! * A bundle of several files, none named like it, carries `bundle-manifest.json`, which names the one that is run; a Go node
 //!   extracts it as one more file.
+//! * What neighbours tell (`gossip1`) goes one step: a record is passed on only by a node that has it from its rig. A message
+//!   has at most nine records, and one in ten seconds is read, because each costs a signature.
+//! * A place that a record names is dialled with any certificate: the key that must answer is known, and proven inside.
+//! * On the local link records travel behind `rigmesh-lan-1\0` and a byte (1 *here*, 2 *who is there*), over IPv4 multicast.
+//! * The places of a record are the interfaces that are up, those of containers left out, and not what peers see: whether a
+//!   port is forwarded nobody can tell from outside, so the owner says it (`advertise`).
 //! * A message type that RigMesh does not know may change something in an embedder's program, so it is judged like a command.
 #![doc = include_str!("api.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation))]

@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use rigmesh::base::Rng;
-use rigmesh::identity::SignKey;
-use rigmesh::kad::{Done, Id, Policy};
+use rigmesh::identity::{Address, SecretKey, SignKey};
+use rigmesh::kad::{Beacon, BeaconOutput, Done, Id, Machine, NatType, Policy, Sighting, fleet_topic, rec_type};
 use rigmesh::sim::kad::{KadWorld, Weather};
 use std::time::Duration;
 
@@ -37,6 +37,69 @@ fn lookups(world: &mut KadWorld, nodes: &[usize], target: Id, seq: u64) -> (usiz
     }
     times.sort_unstable();
     (found, *times.last().unwrap(), times[times.len() / 2])
+}
+
+/// Publishes what a beacon says, at its node.
+fn say(world: &mut KadWorld, i: usize, beacon: &mut Beacon) -> usize {
+    let mut copies = 0;
+    while let Some(output) = beacon.poll_output() {
+        match output {
+            BeaconOutput::Save(_) => beacon.handle_saved(world.now_of(i), true),
+            BeaconOutput::Record(record) => copies += world.publish(i, (*record).clone()),
+            BeaconOutput::Topic(key, record) => copies += world.publish_at(i, key, (*record).clone()),
+        }
+    }
+    copies
+}
+
+/// Who stands under a topic, as a node sees it.
+fn members(world: &mut KadWorld, i: usize, topic: &str) -> usize {
+    let (key, most) = (Id::of_topic(topic), Duration::from_secs(10));
+    let ask = |machine: &mut Machine, now, order| machine.aggregate_records(now, order, key, rec_type::TOPIC, most);
+    let order = world.order(i, ask);
+    match world.outcome(order).0 {
+        Ok(Done::Records(records)) => records.len(),
+        _ => 0,
+    }
+}
+
+// secure-session.md §8: "ttl 3600, renewed every 1800 s"; "Withdrawal: the same with only the `rigmesh:` text, ttl 60".
+#[test]
+fn a_fleet_is_found_for_hours_and_a_rig_that_leaves_is_gone_within_a_minute() {
+    let n = 60;
+    let mut world = KadWorld::joined(seed(), Weather::default(), n, 20, &Policy::default());
+    let topic = fleet_topic("north", Some(&[7; 32]));
+    let mut rigs: Vec<(usize, Id, Beacon)> = Vec::new();
+    for i in 0..5u64 {
+        let (at, key, mesh_key) = (i as usize * 11, key_of(i), SecretKey::from_bytes([i as u8 + 1; 32]).public_key());
+        let id = Id::of_address(&Address::of_ed25519(&key.public()));
+        let mut beacon = Beacon::new(key, mesh_key, vec![topic.clone()], 0);
+        let place = format!("ws://192.0.2.{i}:9091/ws").parse().unwrap();
+        beacon.handle_places(world.now_of(at), vec![place], NatType::Unknown);
+        assert_eq!(say(&mut world, at, &mut beacon), 16, "eight copies of each of its two records");
+        rigs.push((at, id, beacon));
+    }
+    for quarter in 1..=12 {
+        world.elapse(Duration::from_secs(900));
+        for (at, _, beacon) in &mut rigs {
+            beacon.handle_timeout(world.now_of(*at));
+            say(&mut world, *at, beacon);
+        }
+        let finder = quarter * 4;
+        assert_eq!(members(&mut world, finder, &topic), 5, "after {quarter} quarters of an hour");
+        for (_, id, _) in &rigs {
+            assert!(world.resolve(finder, *id).0.is_some());
+        }
+    }
+    let (at, id, mut beacon) = rigs.pop().unwrap();
+    beacon.withdraw(world.now_of(at));
+    say(&mut world, at, &mut beacon);
+    let order = world.order(3, |machine, now, order| machine.resolve(now, order, id, Duration::from_secs(10)));
+    let Ok(Done::Endpoint(gone)) = world.outcome(order).0 else { panic!("the withdrawal is not found") };
+    assert!(Sighting::of(gone.record, world.now_of(3).wall).unwrap().rig().is_withdrawal());
+    world.elapse(Duration::from_secs(61));
+    assert_eq!(world.resolve(7, id).0, None);
+    assert_eq!(members(&mut world, 7, &topic), 4);
 }
 
 fn alive(world: &KadWorld) -> Vec<usize> {

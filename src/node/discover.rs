@@ -3,7 +3,7 @@
 
 use super::{Node, Shared, unexpected};
 use crate::base::{Error, Result, is_plain_name};
-use crate::identity::{Address, NodeId};
+use crate::identity::{Address, NodeId, PublicKey};
 use crate::kad::fleet_topic;
 use crate::mesh::{Answer, Command, FoundBy, FoundRig, LinkInfo};
 use crate::runtime::whereabouts::{fleet_secret, own_addresses};
@@ -81,7 +81,7 @@ impl Node {
     /// [`Error::NotFound`] when nobody knows where it is; [`Error::WrongKey`], [`Error::Unreachable`],
     /// [`Error::Rejected`] as for [`Node::connect`], and while it is left alone because it was tried just now.
     pub fn connect_found(&self, address: &Address) -> Result<NodeId> {
-        self.shared.connect_found(address, super::CONNECT_MAX).map(|info| info.peer)
+        self.shared.connect_found(address, None, super::CONNECT_MAX).map(|info| info.peer)
     }
 
     /// Looks for rigs, and asks each that is found who it is.
@@ -117,9 +117,19 @@ impl Shared {
         if known()? { Ok(()) } else { Err(why) }
     }
 
-    pub(crate) fn connect_found(&self, address: &Address, within: Duration) -> Result<LinkInfo> {
+    /// With `expected` a record that names another mesh key is refused before anything is dialled.
+    pub(crate) fn connect_found(
+        &self,
+        address: &Address,
+        expected: Option<&PublicKey>,
+        within: Duration,
+    ) -> Result<LinkInfo> {
         let end = Instant::now() + within;
         self.look_up(address, within)?;
+        let named = self.found()?.into_iter().find(|rig| rig.address == *address).map(|rig| rig.key);
+        if let Some((expected, got)) = expected.zip(named).filter(|(expected, got)| *expected != got) {
+            return Err(Error::WrongKey { expected: expected.to_base64(), got: got.to_base64() });
+        }
         let left = end.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
         let (own, address) = (own_addresses(), *address);
         match self.ask(left, 0, |call| Command::Hunt { call, address, own, keep: true, timeout: left })? {

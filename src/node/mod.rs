@@ -113,12 +113,16 @@ impl Node {
         self.listen_address().map(|a| loopback_of(a).to_string())
     }
 
-    /// Connects to `address` (`host:port`, `wss://host:port`, `…#FINGERPRINT`) and returns the peer's id when
-    /// it has proven to hold `expected`.
+    /// Connects to `address` (`host:port`, `wss://host:port`, `…#FINGERPRINT`, or the address of a rig in the DHT) and
+    /// returns the peer's id when it has proven to hold `expected`.
     ///
     /// # Errors
-    /// [`Error::Unreachable`], [`Error::WrongKey`], [`Error::Rejected`] with the peer's reason, [`Error::TimedOut`].
+    /// [`Error::Unreachable`], [`Error::WrongKey`], [`Error::Rejected`] with the peer's reason, [`Error::TimedOut`]; for an
+    /// address in the DHT as [`Node::connect_found`].
     pub fn connect(&self, address: &str, expected: &PublicKey) -> Result<NodeId> {
+        if let Ok(address) = address.parse() {
+            return self.shared.connect_found(&address, Some(expected), CONNECT_MAX).map(|info| info.peer);
+        }
         let mut target = uplink::parse_target(address)?;
         target.expect = Expect::Key(*expected);
         let info = self.shared.connect(ConnectTo::Address(target))?;

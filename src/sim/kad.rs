@@ -109,7 +109,8 @@ impl KadWorld {
         self.now
     }
 
-    fn now_of(&self, i: usize) -> Now {
+    /// Both clocks of a node.
+    pub fn now_of(&self, i: usize) -> Now {
         let wall = Timestamp::from_unix(BEGIN_S + self.places[i].skew_s, 0).plus(self.now.since(Time::ZERO));
         Now { mono: self.now, wall }
     }
@@ -276,10 +277,15 @@ impl KadWorld {
             .unwrap_or_else(|e| panic!("{e}"))
     }
 
-    /// Publishes a record at a node and waits for its copies; how many there are.
+    /// Publishes an owner's record at a node and waits for its copies; how many there are.
     pub fn publish(&mut self, i: usize, record: SignedRecord) -> usize {
+        self.publish_at(i, Id::ZERO, record)
+    }
+
+    /// The same for a record of any kind, at a key.
+    pub fn publish_at(&mut self, i: usize, key: Id, record: SignedRecord) -> usize {
         let order = self.order(i, |machine, now, order| {
-            machine.publish(now, Some(order), Id::ZERO, record).unwrap_or_else(|e| panic!("{e}"));
+            machine.publish(now, Some(order), key, record).unwrap_or_else(|e| panic!("{e}"));
         });
         match self.outcome(order).0 {
             Ok(Done::Published(copies)) => copies,

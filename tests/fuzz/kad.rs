@@ -3,8 +3,8 @@
 use rigmesh::base::Timestamp;
 use rigmesh::identity::{Address, SignKey};
 use rigmesh::kad::{
-    Delegation, EndpointPayload, Envelope, Fault, Mail, Rules, SignedRecord, TopicPayload, decode_peers_cache,
-    decode_seen_peers, encode_datagram, encode_peers_cache, encode_seen_peers,
+    Delegation, EndpointPayload, Envelope, Fault, Mail, RigRecord, Rules, Sighting, SignedRecord, TopicPayload,
+    decode_peers_cache, decode_seen_peers, encode_datagram, encode_peers_cache, encode_seen_peers,
 };
 use rigmesh::wire::cbor::{MapWriter, Reader, Value};
 
@@ -75,6 +75,9 @@ pub fn record(bytes: &[u8]) -> bool {
     assert!(ours.is_err() || matches!(pinned, Ok(()) | Err(Fault::Future)), "{pinned:?}");
     assert!(!record.is_newer_than(&record, &Rules::default()));
     let _ = record.check_authority(&record.default_key(), now(), &Rules::default());
+    if let Ok(seen) = Sighting::read(bytes, now()) {
+        assert!(ours.is_ok() && seen.record() == &record && RigRecord::read(&record).as_ref() == Ok(seen.rig()));
+    }
     payloads(record.payload());
     true
 }

@@ -77,16 +77,13 @@ impl Executor<'_> {
     ) -> Result<Summary> {
         let grants: Option<Grants> = grant.map(str::parse).transpose()?;
         check_name(name)?;
-        let info = self.shared.connect_found(address, CONNECT_MAX)?;
-        self.refuse_own(info.peer)?;
-        let fits = match key.map(uplink::parse_expect).transpose()? {
-            Some(Expect::Key(key)) => key == info.key,
-            Some(Expect::Id(id)) => id == info.peer,
-            Some(Expect::Anyone) | None => true,
+        let expected = match key.map(uplink::parse_expect).transpose()? {
+            Some(Expect::Key(key)) => Some(key),
+            Some(_) => return Err(Error::Config("with a DHT address --key takes the whole key".to_owned())),
+            None => None,
         };
-        if !fits {
-            return Err(Error::WrongKey { expected: key.unwrap_or_default().to_owned(), got: info.key.to_base64() });
-        }
+        let info = self.shared.connect_found(address, expected.as_ref(), CONNECT_MAX)?;
+        self.refuse_own(info.peer)?;
         if let Some(grants) = grants {
             self.shared.registry.allow(&info.key, grants, "cli")?;
         }
