@@ -244,7 +244,7 @@ fn ids_ground_around_one_key_leave_the_others_alone() {
     let mut ground = 0;
     while ground < 16 {
         let key = SignKey::generate(&mut rng);
-        let id = Id::of_address(&rigmesh::identity::Address::of_ed25519(&key.public()));
+        let id = Id::of_address(&Address::of_ed25519(&key.public()));
         if id.common_bits(&target) >= bits {
             world.liar_with(key);
             ground += 1;

@@ -127,7 +127,8 @@ fn json_rows_keep_their_shape() {
     let pair = Pair::new();
     let boss = &pair.controller;
     assert_eq!(keys(&boss.rows(&["version"])[0]), ["protocol", "version"]);
-    assert_eq!(keys(&boss.rows(&["id"])[0]), ["data_dir", "id", "key", "name", "role", "running", "tls_fingerprint"]);
+    let id = ["data_dir", "dht_address", "id", "key", "name", "role", "running", "tls_fingerprint"];
+    assert_eq!(keys(&boss.rows(&["id"])[0]), id);
     let peer = [
         "address",
         "admitted",

@@ -46,7 +46,7 @@ use crate::base::{Error, Refusal, Result};
 use crate::identity::{Address, SignKey};
 use crate::kad::{PutError, Rules};
 use crate::runtime::clock;
-use crate::runtime::kad::{Driver, Handle, Settings, cached_peers};
+use crate::runtime::kad::{Driver, Handle, Settings, cached_peers, unexpected};
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -238,9 +238,4 @@ fn put_error(error: PutError) -> Error {
         PutError::Record(fault) | PutError::NotAllowed(fault) => fault.into(),
         PutError::SovereignKey => Error::malformed("DHT record", error.to_string()),
     }
-}
-
-/// An order gave something that it cannot give.
-fn unexpected() -> Error {
-    Error::Failed("dht: an answer of another kind".to_owned())
 }

@@ -237,6 +237,11 @@ impl Handle {
     }
 }
 
+/// An order gave something that it cannot give.
+pub(crate) fn unexpected() -> Error {
+    Error::Failed("dht: an answer of another kind".to_owned())
+}
+
 fn ended(error: RecvTimeoutError) -> Error {
     match error {
         RecvTimeoutError::Timeout => Error::TimedOut("no answer from the DHT".to_owned()),

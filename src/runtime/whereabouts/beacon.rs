@@ -2,7 +2,7 @@
 
 use super::lan::Lan;
 use super::places::{Advertised, Views, own_addresses};
-use crate::base::{Error, Now, Result, Time};
+use crate::base::{Error, Now, Result, Rng, Time};
 use crate::kad::{Beacon, BeaconOutput, Done, Id, NatType, SignedRecord};
 use crate::mesh::{Command, OwnRecord};
 use crate::runtime::clock::Clock;
@@ -21,6 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(300);
 /// However often somebody asks there.
 const ANNOUNCE_PAUSE: Duration = Duration::from_secs(1);
+/// A farm that is asked does not answer as one.
+const ANNOUNCE_SPREAD: Duration = Duration::from_millis(300);
 /// A shutdown waits so long for the DHT to take the withdrawal.
 const WITHDRAW_MAX: Duration = Duration::from_secs(2);
 /// How long the echo of a probe may take.
@@ -51,6 +53,7 @@ pub(crate) struct BeaconThread {
     pub(crate) control: ControlSender,
     pub(crate) events: Receiver<Event>,
     pub(crate) clock: Clock,
+    pub(crate) rng: Rng,
     pub(crate) state: State,
 }
 
@@ -141,7 +144,8 @@ impl BeaconThread {
 
     fn handle_asked(&mut self) {
         let now = self.clock.mono();
-        let soonest = self.state.announced.map_or(now, |last| (last + ANNOUNCE_PAUSE).max(now));
+        let spread = Duration::from_micros(self.rng.below(u64::try_from(ANNOUNCE_SPREAD.as_micros()).unwrap_or(0)));
+        let soonest = self.state.announced.map_or(now, |last| (last + ANNOUNCE_PAUSE).max(now)) + spread;
         let at = self.state.announce_at.map_or(soonest, |at| at.min(soonest));
         self.state.announce_at = Some(at);
     }

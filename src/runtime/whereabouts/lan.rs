@@ -20,8 +20,13 @@ const WHO: u8 = 2;
 /// Datagrams read of one neighbour at once, and one more for every [`REFILL`]: each may cost a signature.
 const BURST: u32 = 8;
 const REFILL: Duration = Duration::from_millis(500);
+/// The same of all together, whatever addresses they claim: a farm that answers at once, and no more.
+const BURST_ALL: u32 = 2048;
+const REFILL_ALL: Duration = Duration::from_millis(5);
 /// Neighbours whose rate is known.
 const NEIGHBOURS_MAX: usize = 4096;
+/// What the system may hold back of what came, bytes; it may give less.
+const RECEIVE_BYTES: usize = 1 << 20;
 
 /// What was heard.
 #[derive(Debug)]
@@ -49,6 +54,8 @@ impl Lan {
             socket.set_reuse_address(true)?;
             socket.set_multicast_ttl_v4(1)?;
             socket.set_multicast_loop_v4(true)?;
+            // Less than this works as well.
+            let _ = socket.set_recv_buffer_size(RECEIVE_BYTES);
             socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
             Ok(socket.into())
         };
@@ -147,28 +154,43 @@ fn read(rest: &[u8], now: Timestamp) -> Option<Heard> {
     }
 }
 
-/// How much each neighbour may say.
+/// How much each neighbour may say, and all together.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
-    neighbours: BTreeMap<IpAddr, (Time, u32)>,
+    neighbours: BTreeMap<IpAddr, Tokens>,
+    all: Option<Tokens>,
+}
+
+/// What may still be said, as of a time.
+#[derive(Clone, Copy, Debug)]
+struct Tokens {
+    last: Time,
+    left: u32,
+}
+
+impl Tokens {
+    fn take(&mut self, now: Time, burst: u32, refill: Duration) -> bool {
+        let more = u32::try_from(now.since(self.last).as_micros() / refill.as_micros()).unwrap_or(u32::MAX);
+        if more > 0 {
+            (self.last, self.left) = (now, self.left.saturating_add(more).min(burst));
+        }
+        let may = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        may
+    }
 }
 
 impl Rates {
     fn take(&mut self, now: Time, ip: IpAddr) -> bool {
         if self.neighbours.len() >= NEIGHBOURS_MAX && !self.neighbours.contains_key(&ip) {
-            self.neighbours.retain(|_, (last, _)| now.since(*last) < REFILL * BURST);
+            self.neighbours.retain(|_, tokens| now.since(tokens.last) < REFILL * BURST);
             if self.neighbours.len() >= NEIGHBOURS_MAX {
                 return false;
             }
         }
-        let (last, left) = self.neighbours.entry(ip).or_insert((now, BURST));
-        let more = u32::try_from(now.since(*last).as_millis() / REFILL.as_millis()).unwrap_or(u32::MAX);
-        if more > 0 {
-            (*last, *left) = (now, left.saturating_add(more).min(BURST));
-        }
-        let may = *left > 0;
-        *left = left.saturating_sub(1);
-        may
+        let full = |left| Tokens { last: now, left };
+        self.neighbours.entry(ip).or_insert(full(BURST)).take(now, BURST, REFILL)
+            && self.all.get_or_insert(full(BURST_ALL)).take(now, BURST_ALL, REFILL_ALL)
     }
 }
 
@@ -218,5 +240,7 @@ mod tests {
         assert!(rates.take(Time::ZERO, [192, 0, 2, 2].into()), "others are");
         assert!(rates.take(Time::ZERO + REFILL, ip));
         assert!(!rates.take(Time::ZERO + REFILL, ip));
+        let many = (0..4000u32).filter(|n| rates.take(Time::ZERO, Ipv4Addr::from(0x0a00_0000 + n).into())).count();
+        assert!(many < BURST_ALL as usize, "{many}");
     }
 }

@@ -14,7 +14,7 @@ use super::clock::{Clock, system_rng};
 use super::files::atomic;
 use super::files::lock::FolderLock;
 use super::files::paths::Paths;
-use super::kad::{Driver, Files, Handle, Settings, cached_peers};
+use super::kad::{Driver, Files, Handle, Settings, cached_peers, unexpected};
 use super::queues::{ControlSender, Event as Inbox, InboxSender};
 use super::threads::{STACK, STACK_HANDSHAKE, Threads};
 use crate::base::{Error, Result, key_of_file};
@@ -154,6 +154,7 @@ impl Whereabouts {
                 control: self.control.clone(),
                 events: events_in,
                 clock: self.clock,
+                rng: system_rng()?,
                 state: State::default(),
             };
             let started = Builder::new().name("beacon".to_owned()).stack_size(STACK).spawn(move || thread.run());
@@ -411,9 +412,4 @@ fn join(handle: &Handle, bootstrap: &[String], stopped: &Receiver<()>, joined: &
             return;
         }
     }
-}
-
-/// An order gave something that it cannot give.
-fn unexpected() -> Error {
-    Error::Failed("dht: an answer of another kind".to_owned())
 }
