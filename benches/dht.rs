@@ -6,13 +6,15 @@ use rigmesh::base::{Now, Rng, Time, Timestamp};
 use rigmesh::dht::{Authority, Config, EndpointPayload, Id, Node, Policy, Query, SignedRecord, Stamp, rec_type};
 use rigmesh::identity::{Address, SignKey};
 use rigmesh::kad::{Header, Machine, Message, TxId, encode_datagram};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const NODES: usize = 64;
 const RECORDS: usize = 256;
 const LOOKUPS: usize = 4096;
 const DATAGRAMS: usize = 20_000;
+const FLOOD: usize = 100_000;
 const WITHIN: Duration = Duration::from_secs(20);
 
 fn main() {
@@ -64,7 +66,36 @@ fn main() {
     show("resolve", &mut gets);
     show("ping", &mut pings);
     println!("{failed} of {LOOKUPS} lookups failed");
+    flood(&nodes);
     println!("memory a node at the end: {:.1} KiB", (resident_kib() - before) as f64 / NODES as f64);
+}
+
+/// Round trips to a node that is flooded by one source with well-signed requests, of everybody else.
+fn flood(nodes: &[Node]) {
+    let (victim, over) = (nodes[0].local_addr(), AtomicBool::new(false));
+    let mut pings = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let flooder = SignKey::from_seed(&[99; 32]);
+            let request = Message::Ping { address: Address::of_ed25519(&flooder.public()) };
+            let header = Header::new(TxId::random(&mut Rng::from_number(7)));
+            let datagram = encode_datagram(&header, &request, &flooder).unwrap();
+            for i in 0..FLOOD {
+                let _ = socket.send_to(&datagram, victim);
+                // A flood that lasts: the pings are to be made during it.
+                if i % 100 == 99 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            over.store(true, Ordering::Release);
+        });
+        while !over.load(Ordering::Acquire) {
+            let from = &nodes[1 + pings.len() % (NODES - 1)];
+            pings.push(from.ping(victim, WITHIN).unwrap().round_trip);
+        }
+    });
+    show(&format!("ping during a flood of {FLOOD} datagrams ({} calls, none failed)", pings.len()), &mut pings);
 }
 
 /// What one thread's machine reads, verifies and answers.

@@ -127,7 +127,7 @@
 //! * A bundle of several files, none named like it, carries `bundle-manifest.json`, which names the one that is run; a Go node
 //!   extracts it as one more file.
 //! * What neighbours tell (`gossip1`) goes one step: a record is passed on only by a node that has it from its rig. A message
-//!   has at most nine records, and one in ten seconds is read, because each costs a signature.
+//!   has at most nine records, and one a second is read, because each record costs a signature.
 //! * A place that a record names is dialled with any certificate: the key that must answer is known, and proven inside.
 //! * On the local link records travel behind `rigmesh-lan-1\0` and a byte (1 *here*, 2 *who is there*), over IPv4 multicast.
 //! * The places of a record are the interfaces that are up, those of containers left out, and not what peers see: whether a

@@ -9,6 +9,7 @@ use crate::mesh::Mesh;
 use crate::mesh::io::LinkId;
 use crate::message::{GOSSIP_OTHERS_MAX, Gossip, Message, Payload};
 use crate::peers::Admission;
+use crate::session::Bucket;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use std::time::Duration;
 pub(crate) const GOSSIP1: &str = "gossip1";
 /// Neighbours hear of others this often.
 const ROUND: Duration = Duration::from_secs(1800);
-/// More than one message in this time is not read: each costs up to nine signatures.
-const PAUSE: Duration = Duration::from_secs(10);
+/// Messages of one link that are read at once, and a second: each costs up to nine signatures.
+const BURST: u64 = 3;
+const PER_S: u64 = 1;
 
 /// The record this node has out, and whether neighbours may pass it on.
 #[derive(Clone, Debug)]
@@ -30,7 +32,7 @@ pub(crate) struct OwnRecord {
 #[derive(Debug, Default)]
 pub(in crate::mesh) struct LinkGossip {
     said: bool,
-    heard: Option<Time>,
+    rate: Option<Bucket>,
     /// The peer's own record, when it agreed that it be told to others, and its last second.
     shared: Option<(Vec<u8>, u64)>,
 }
@@ -102,12 +104,11 @@ impl Mesh {
     /// A listed peer tells where rigs are.
     pub(in crate::mesh) fn handle_gossip(&mut self, now: Now, id: LinkId, message: &Message) {
         let Some(link) = self.links.link_mut(id) else { return };
-        let early = link.gossip.heard.is_some_and(|last| now.mono.since(last) < PAUSE);
         let listens = self.config.dialogue.announcement.has(GOSSIP1);
-        if early || !listens {
+        let rate = link.gossip.rate.get_or_insert_with(|| Bucket::new(now.mono, BURST, PER_S));
+        if !listens || rate.take(now.mono, 1).is_err() {
             return link.dialogue.count_dropped();
         }
-        link.gossip.heard = Some(now.mono);
         if let Err(e) = self.read_gossip(now, id, message) {
             log::debug!(target: "mesh", peer = message.from.as_str(); "gossip not believed: {e}");
         }

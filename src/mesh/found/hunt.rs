@@ -127,10 +127,8 @@ impl Mesh {
         hunt.left.clear();
         hunt.running.retain(|running| *running != dial);
         let spare = std::mem::take(&mut hunt.running);
-        for other in spare {
-            self.dials.forget_waiter(call);
-            self.found.spare.insert(other);
-        }
+        self.dials.forget_waiter(call);
+        self.found.spare.extend(spare);
     }
 
     /// Whether what this dial reached is needed no more.

@@ -5,24 +5,24 @@
 
 use crate::base::{Error, Result, Time, Timestamp};
 use crate::kad::{SIGHTING_BYTES_MAX, Sighting};
+use crate::session::Bucket;
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, UdpSocket};
-use std::time::Duration;
 
 /// The group.
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 90, 91);
 const LABEL: &[u8] = b"rigmesh-lan-1\0";
 const HERE: u8 = 1;
 const WHO: u8 = 2;
-/// Datagrams read of one neighbour at once, and one more for every [`REFILL`]: each may cost a signature.
-const BURST: u32 = 8;
-const REFILL: Duration = Duration::from_millis(500);
+/// Datagrams read of one neighbour at once, and a second: each may cost a signature.
+const BURST: u64 = 8;
+const PER_S: u64 = 2;
 /// The same of all together, whatever addresses they claim: a farm that answers at once, and no more.
-const BURST_ALL: u32 = 2048;
-const REFILL_ALL: Duration = Duration::from_millis(5);
+const BURST_ALL: u64 = 2048;
+const PER_S_ALL: u64 = 200;
 /// Neighbours whose rate is known.
 const NEIGHBOURS_MAX: usize = 4096;
 /// What the system may hold back of what came, bytes; it may give less.
@@ -157,40 +157,19 @@ fn read(rest: &[u8], now: Timestamp) -> Option<Heard> {
 /// How much each neighbour may say, and all together.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
-    neighbours: BTreeMap<IpAddr, Tokens>,
-    all: Option<Tokens>,
-}
-
-/// What may still be said, as of a time.
-#[derive(Clone, Copy, Debug)]
-struct Tokens {
-    last: Time,
-    left: u32,
-}
-
-impl Tokens {
-    fn take(&mut self, now: Time, burst: u32, refill: Duration) -> bool {
-        let more = u32::try_from(now.since(self.last).as_micros() / refill.as_micros()).unwrap_or(u32::MAX);
-        if more > 0 {
-            (self.last, self.left) = (now, self.left.saturating_add(more).min(burst));
-        }
-        let may = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        may
-    }
+    neighbours: BTreeMap<IpAddr, Bucket>,
+    all: Option<Bucket>,
 }
 
 impl Rates {
     fn take(&mut self, now: Time, ip: IpAddr) -> bool {
-        if self.neighbours.len() >= NEIGHBOURS_MAX && !self.neighbours.contains_key(&ip) {
-            self.neighbours.retain(|_, tokens| now.since(tokens.last) < REFILL * BURST);
-            if self.neighbours.len() >= NEIGHBOURS_MAX {
-                return false;
-            }
+        // So many are not neighbours but one that makes addresses up, and all together are limited.
+        if self.neighbours.len() >= NEIGHBOURS_MAX {
+            self.neighbours.clear();
         }
-        let full = |left| Tokens { last: now, left };
-        self.neighbours.entry(ip).or_insert(full(BURST)).take(now, BURST, REFILL)
-            && self.all.get_or_insert(full(BURST_ALL)).take(now, BURST_ALL, REFILL_ALL)
+        let one = self.neighbours.entry(ip).or_insert_with(|| Bucket::new(now, BURST, PER_S));
+        let all = self.all.get_or_insert_with(|| Bucket::new(now, BURST_ALL, PER_S_ALL));
+        one.take(now, 1).is_ok() && all.take(now, 1).is_ok()
     }
 }
 
@@ -199,6 +178,7 @@ mod tests {
     use super::*;
     use crate::identity::{SecretKey, SignKey};
     use crate::kad::{NatType, RigRecord};
+    use std::time::Duration;
 
     const NOW: i64 = 1_800_000_000;
 
@@ -238,9 +218,9 @@ mod tests {
         let heard = (0..100).filter(|_| rates.take(Time::ZERO, ip)).count();
         assert_eq!(heard, BURST as usize);
         assert!(rates.take(Time::ZERO, [192, 0, 2, 2].into()), "others are");
-        assert!(rates.take(Time::ZERO + REFILL, ip));
-        assert!(!rates.take(Time::ZERO + REFILL, ip));
-        let many = (0..4000u32).filter(|n| rates.take(Time::ZERO, Ipv4Addr::from(0x0a00_0000 + n).into())).count();
-        assert!(many < BURST_ALL as usize, "{many}");
+        let later = Time::ZERO + Duration::from_secs(1);
+        assert_eq!((0..100).filter(|_| rates.take(later, ip)).count(), PER_S as usize);
+        let many = (0..9000u32).filter(|n| rates.take(Time::ZERO, Ipv4Addr::from(0x0a00_0000 + n).into())).count();
+        assert_eq!(many, BURST_ALL as usize - PER_S as usize);
     }
 }
