@@ -86,7 +86,7 @@ impl Machine {
         if id == self.id {
             return;
         }
-        let proven = self.policy.trust_sources || self.proven.is_proven(now.mono, from, &id);
+        let proven = self.policy.trust_sources || self.health.is_proven(now.mono, from, &id);
         let transaction = received.header.tx_id;
         if proven {
             self.health.bind(id, from, Proof::Asked);

@@ -62,7 +62,8 @@ impl Machine {
         let lookup = Lookup::new(target, goal, shape, seeds);
         let until = now.mono + budget.min(RUN_MAX);
         self.next_run += 1;
-        self.runs.insert(self.next_run, Run { lookup, after, until, pages: BTreeMap::new(), pages_under_way: 0 });
+        let run = Run { lookup, after, until, pages: BTreeMap::new(), pages_under_way: 0 };
+        self.runs.insert(self.next_run, Box::new(run));
         self.drive(now, self.next_run);
         true
     }
