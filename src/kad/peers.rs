@@ -293,10 +293,11 @@ fn number(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(NOBODY)
 }
 
-/// Makes room for one more. A list that doubles would keep up to half of its room empty.
+/// Makes room for one more. A list that doubles would keep up to half of its room empty; the first step is so large because
+/// glibc keeps the blocks below a kilobyte that a growing list leaves behind, for every thread.
 fn grow<T>(list: &mut Vec<T>) {
     if list.len() == list.capacity() {
-        list.reserve_exact((list.len() / 8).max(4));
+        list.reserve_exact((list.len() / 8).max(10));
     }
 }
 

@@ -122,6 +122,10 @@ impl<T> Calls<T> {
         for transaction in &call.transactions {
             self.transactions.remove(transaction);
         }
+        if self.calls.is_empty() {
+            // An empty map keeps room for several values until it is dropped.
+            (self.calls, self.transactions, self.timers) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        }
         Some(call)
     }
 

@@ -39,8 +39,8 @@ use std::time::Duration;
 
 /// Sources whose allowance is remembered.
 const SOURCES_MAX: usize = 8192;
-/// Room for outputs that an idle machine keeps.
-const OUTPUTS_KEPT: usize = 4;
+/// Outputs for which there is room at once. An idle machine keeps none.
+const OUTPUTS: usize = 16;
 /// All strangers together may ask for this many times what one source may.
 const STRANGERS: u32 = 20;
 /// What the machine wants done.
@@ -222,10 +222,17 @@ impl Machine {
     /// The next thing to be done outside.
     pub fn poll_output(&mut self) -> Option<Output> {
         let output = self.outputs.pop_front();
-        if output.is_none() && self.outputs.capacity() > OUTPUTS_KEPT {
+        if output.is_none() {
             self.outputs = VecDeque::new();
         }
         output
+    }
+
+    fn put(&mut self, output: Output) {
+        if self.outputs.is_empty() {
+            self.outputs.reserve_exact(OUTPUTS);
+        }
+        self.outputs.push_back(output);
     }
 
     /// When [`Machine::handle_timeout`] has something to do.
@@ -310,7 +317,7 @@ impl Machine {
         | Message::FindNodeResp { observed, .. }
         | Message::FindValueResp { observed, .. } = &received.message
         {
-            self.outputs.push_back(Output::Observed { reporter: id, at: *observed });
+            self.put(Output::Observed { reporter: id, at: *observed });
         }
         match call.purpose.clone() {
             Purpose::Order(order) => self.finish_order(now, order, &call, id, received),
@@ -385,7 +392,7 @@ impl Machine {
         // What is too long for a datagram is not sent; everything that may be was checked before.
         if let Ok(datagram) = encode_datagram(&super::Header::new(transaction), message, &self.key) {
             self.counters.sent += 1;
-            self.outputs.push_back(Output::Send { to, datagram });
+            self.put(Output::Send { to, datagram });
         }
     }
 
@@ -458,7 +465,7 @@ impl Machine {
     }
 
     fn done(&mut self, order: u64, result: Result<Done>) {
-        self.outputs.push_back(Output::Done { order, result });
+        self.put(Output::Done { order, result });
     }
 }
 

@@ -186,6 +186,10 @@ impl Machine {
     /// Requests that are still under way stay so: they tell who is alive, and end by themselves.
     fn end(&mut self, now: Now, number: u64) {
         let Some(run) = self.runs.remove(&number) else { return };
+        if self.runs.is_empty() {
+            // An empty map keeps room for several values until it is dropped.
+            self.runs = BTreeMap::new();
+        }
         let nodes: Vec<NodeInfo> = run.lookup.answered().take(self.policy.k).cloned().collect();
         match run.after {
             After::Order(order) => self.finish_lookup(now, order, nodes, run.lookup),

@@ -32,7 +32,7 @@ impl Table {
                 None => bucket.pending.pop_front(),
             };
         }
-        bucket.pending.reserve_exact(1);
+        bucket.pending.reserve_exact(max.saturating_sub(bucket.pending.len()).clamp(1, 8));
         bucket.pending.push_back(entry);
         Added::Waiting
     }

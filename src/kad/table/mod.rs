@@ -34,7 +34,7 @@ pub enum Added {
 }
 
 /// Entries for which a full list of a bucket makes room at once.
-const ROOM: usize = 2;
+const ROOM: usize = 4;
 
 /// See the head of the module.
 #[derive(Clone, Debug)]

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 const WISHES_MAX: usize = 64;
 /// Datagrams that wait.
 const DATAGRAMS_MAX: usize = 2048;
-/// An empty queue that had room for more than this gives it back.
-const KEPT_MAX: usize = 8;
+/// Datagrams for which there is room at once. This list and the buffer of a datagram have more than a kilobyte each: of
+/// smaller blocks glibc keeps seven of every size for each thread that ever freed them, and those take more than the node.
+const ROOM: usize = 32;
 
 /// See the head of the module. One thread takes, any number put in.
 #[derive(Debug)]
@@ -31,15 +32,13 @@ pub(super) struct Inbox<T> {
 struct Queues<T> {
     wishes: VecDeque<T>,
     datagrams: VecDeque<(SocketAddr, Vec<u8>)>,
-    /// A buffer that a datagram came in, for the next one.
-    spare: Vec<u8>,
     closed: bool,
 }
 
 impl<T> Inbox<T> {
     pub(super) fn new() -> Inbox<T> {
         let (wishes, datagrams) = (VecDeque::new(), VecDeque::new());
-        let queues = Queues { wishes, datagrams, spare: Vec::new(), closed: false };
+        let queues = Queues { wishes, datagrams, closed: false };
         Inbox { queues: Mutex::new(queues), room: Condvar::new(), taker: OnceLock::new() }
     }
 
@@ -83,7 +82,10 @@ impl<T> Inbox<T> {
             return false;
         }
         if !queues.closed {
-            let mut datagram = std::mem::take(&mut queues.spare);
+            if queues.datagrams.is_empty() {
+                queues.datagrams.reserve_exact(ROOM);
+            }
+            let mut datagram = Vec::with_capacity(DATAGRAM_BYTES_MAX);
             datagram.extend_from_slice(bytes);
             queues.datagrams.push_back((from, datagram));
         }
@@ -110,7 +112,6 @@ impl<T> Inbox<T> {
     pub(super) fn take_wish(&self) -> Option<T> {
         let mut queues = self.queues.lock();
         let wish = queues.wishes.pop_front()?;
-        give_back(&mut queues.wishes);
         drop(queues);
         self.room.notify_one();
         Some(wish)
@@ -120,17 +121,10 @@ impl<T> Inbox<T> {
     pub(super) fn take_datagram(&self) -> Option<(SocketAddr, Vec<u8>)> {
         let mut queues = self.queues.lock();
         let datagram = queues.datagrams.pop_front()?;
-        give_back(&mut queues.datagrams);
-        Some(datagram)
-    }
-
-    /// A datagram was read: its buffer takes another one.
-    pub(super) fn reuse(&self, mut datagram: Vec<u8>) {
-        datagram.clear();
-        let mut queues = self.queues.lock();
-        if queues.spare.capacity() < datagram.capacity() && datagram.capacity() <= DATAGRAM_BYTES_MAX {
-            queues.spare = datagram;
+        if queues.datagrams.is_empty() {
+            queues.datagrams = VecDeque::new();
         }
+        Some(datagram)
     }
 
     /// Whether the end has come and everything that was wished for was taken.
@@ -159,12 +153,6 @@ impl<T> Inbox<T> {
     }
 }
 
-fn give_back<T>(queue: &mut VecDeque<T>) {
-    if queue.is_empty() && queue.capacity() > KEPT_MAX {
-        *queue = VecDeque::new();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,9 +176,8 @@ mod tests {
         for i in 0..DATAGRAMS_MAX {
             let (_, datagram) = inbox.take_datagram().unwrap();
             assert_eq!(datagram, u32::try_from(i).unwrap().to_be_bytes());
-            inbox.reuse(datagram);
         }
-        assert!(inbox.take_datagram().is_none() && inbox.queues.lock().datagrams.capacity() <= KEPT_MAX);
+        assert!(inbox.take_datagram().is_none() && inbox.queues.lock().datagrams.capacity() == 0);
         inbox.close();
         assert_eq!(inbox.wish(65, Duration::MAX), Err(Error::ShuttingDown));
         assert!(!inbox.is_over());

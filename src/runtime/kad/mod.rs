@@ -278,7 +278,6 @@ impl Turns {
         for _ in 0..BURST {
             let Some((from, datagram)) = self.shared.inbox.take_datagram() else { break };
             self.machine.handle_datagram(self.clock.now(), from, &datagram);
-            self.shared.inbox.reuse(datagram);
             // Whoever asked first is not kept waiting by whoever asks now.
             self.flush();
         }
@@ -310,6 +309,10 @@ impl Turns {
                     // Nobody may wait any more.
                     if let Some(reply) = self.replies.remove(&order) {
                         let _ = reply.send(result);
+                    }
+                    if self.replies.is_empty() {
+                        // An empty map keeps room for several values until it is dropped.
+                        self.replies = BTreeMap::new();
                     }
                 }
                 Output::Observed { reporter, at } => {
