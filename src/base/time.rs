@@ -11,6 +11,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(NonZeroU64);
 
+const _: () = assert!(size_of::<Option<Time>>() == size_of::<Time>());
+
 impl Time {
     /// The moment the clock started.
     pub const ZERO: Time = Time(NonZeroU64::MIN);

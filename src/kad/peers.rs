@@ -348,6 +348,19 @@ mod tests {
     }
 
     #[test]
+    fn sixty_three_peers_take_less_than_nine_kilobytes() {
+        let (mut rng, mut peers) = (Rng::from_number(3), Peers::new());
+        for port in 0..63 {
+            let id = Id::from_bytes(rng.array());
+            peers.touch(id, true);
+            peers.set_addr(&id, SocketAddr::from(([10, 0, 0, 1], port)), true);
+        }
+        let indexes = (peers.by_id.capacity() + peers.by_addr.capacity()) * size_of::<u32>();
+        let bytes = peers.peers.capacity() * size_of::<Peer>() + indexes;
+        assert!(bytes <= 9 << 10, "{bytes}");
+    }
+
+    #[test]
     fn the_list_says_what_maps_say() {
         let seed = 41;
         println!("seed {seed}");

@@ -407,6 +407,6 @@ mod tests {
         let crowd = World::new(2000).nodes;
         let liar = lookup.next().unwrap();
         lookup.handle_answer(&liar.node_id, crowd, Vec::new(), &Rules::default());
-        assert!(lookup.nodes.len() <= NODES_MAX && lookup.paths.iter().all(|path| path.len() <= PATH_MAX));
+        assert!(lookup.nodes.len() <= NODES_MAX && (0..3).all(|path| lookup.on_path(path).count() <= PATH_MAX));
     }
 }

@@ -29,6 +29,9 @@ impl Moment {
     }
 }
 
+/// A table of 64 nodes is most of what a node has in memory.
+const _: () = assert!(size_of::<Entry>() <= 96);
+
 /// How a node became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
