@@ -22,10 +22,13 @@ fn main() {
         return;
     }
     let mut rng = Rng::from_number(1);
-    datagrams(&mut rng);
-    let before = resident_kib();
     let here: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let start = |rng: &mut Rng| Node::start(Config { bind: here, ..Config::new(SignKey::generate(rng)) }).unwrap();
+    // The program's own pages are no node's: two nodes have spoken before anything is counted.
+    let (one, other) = (start(&mut rng), start(&mut rng));
+    other.bootstrap_addrs(&[one.local_addr()], WITHIN).unwrap();
+    drop((one, other));
+    let before = resident_kib();
     let nodes: Vec<Node> = (0..NODES).map(|_| start(&mut rng)).collect();
     let begun = Instant::now();
     for node in &nodes[1..] {
@@ -33,7 +36,7 @@ fn main() {
     }
     println!("{NODES} nodes joined one after the other: {:.0?}", begun.elapsed());
     std::thread::sleep(Duration::from_secs(1));
-    println!("memory a node: {:.1} KiB", (resident_kib() - before) as f64 / NODES as f64);
+    show_memory("memory a node", before);
     let keys: Vec<SignKey> = (0..RECORDS).map(|_| SignKey::generate(&mut rng)).collect();
     let mut puts = Vec::new();
     for (i, key) in keys.iter().enumerate() {
@@ -67,7 +70,9 @@ fn main() {
     show("ping", &mut pings);
     println!("{failed} of {LOOKUPS} lookups failed");
     flood(&nodes);
-    println!("memory a node at the end: {:.1} KiB", (resident_kib() - before) as f64 / NODES as f64);
+    show_memory("memory a node at the end", before);
+    drop(nodes);
+    datagrams(&mut rng);
 }
 
 /// Round trips to a node that is flooded by one source with well-signed requests, of everybody else.
@@ -128,8 +133,17 @@ fn show(what: &str, times: &mut [Duration]) {
     println!("{what}: p50 {:.2?}, p90 {:.2?}, p99 {:.2?}, max {:.2?}", part(50), part(90), part(99), part(100));
 }
 
-fn resident_kib() -> u64 {
+/// All that is resident, and of it what is not the program itself.
+fn resident_kib() -> [u64; 2] {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|l| l.starts_with("VmRSS")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    ["VmRSS", "RssAnon"].map(|name| {
+        let line = status.lines().find(|l| l.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    })
+}
+
+fn show_memory(what: &str, before: [u64; 2]) {
+    let now = resident_kib();
+    let [all, own] = [0, 1].map(|i| now[i].saturating_sub(before[i]) as f64 / NODES as f64);
+    println!("{what}: {all:.1} KiB, without pages of the program {own:.1} KiB");
 }

@@ -2,35 +2,51 @@
 //! [`Timestamp`] for what is written down. Nothing here reads a clock.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// Monotonic time: microseconds since the node (or the simulation) started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Time(u64);
+/// Monotonic time: microseconds since the node (or the simulation) started. Kept one higher, so that `Option<Time>`, of
+/// which the DHT keeps several for each peer, takes no more room.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(NonZeroU64);
+
+const _: () = assert!(size_of::<Option<Time>>() == size_of::<Time>());
 
 impl Time {
     /// The moment the clock started.
-    pub const ZERO: Time = Time(0);
+    pub const ZERO: Time = Time(NonZeroU64::MIN);
 
     /// From microseconds since the start.
     pub const fn from_micros(micros: u64) -> Time {
-        Time(micros)
+        Time(NonZeroU64::MIN.saturating_add(micros))
     }
 
     /// From milliseconds since the start.
     pub const fn from_millis(millis: u64) -> Time {
-        Time(millis.saturating_mul(1000))
+        Time::from_micros(millis.saturating_mul(1000))
     }
 
     /// Microseconds since the start.
     pub const fn as_micros(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// How long after `earlier` this is; zero when it is before it.
     pub fn since(self, earlier: Time) -> Duration {
-        Duration::from_micros(self.0.saturating_sub(earlier.0))
+        Duration::from_micros(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+impl Default for Time {
+    fn default() -> Time {
+        Time::ZERO
+    }
+}
+
+impl fmt::Debug for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Time").field(&self.as_micros()).finish()
     }
 }
 

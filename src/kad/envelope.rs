@@ -88,13 +88,20 @@ pub struct Received {
 /// [`Fault::TooLarge`] above [`DATAGRAM_BYTES_MAX`]; nothing may be sent then.
 pub fn encode_datagram(header: &Header, message: &Message, key: &SignKey) -> Result<Vec<u8>, Fault> {
     let (header, body) = (header.encode(message.kind()), message.encode_body());
-    let signature = key.sign(&[LABEL, &header, &body].concat());
+    let signature = key.sign(&signed_text(&header, &body));
     let mut map = MapWriter::new();
     let datagram = map.encoded(1, &header).encoded(2, &body).bytes(3, &key.public()).bytes(4, &signature).finish();
     match datagram.len() {
         bytes @ 1201.. => Err(Fault::TooLarge { bytes, max: DATAGRAM_BYTES_MAX }),
         _ => Ok(datagram),
     }
+}
+
+/// What is signed. Room for the longest, whatever there is: many lengths are many blocks that an allocator keeps.
+fn signed_text(header: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(LABEL.len() + DATAGRAM_BYTES_MAX);
+    [LABEL, header, body].iter().for_each(|part| text.extend_from_slice(part));
+    text
 }
 
 impl<'a> Envelope<'a> {
@@ -166,9 +173,9 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// [`Fault::Signature`], or [`Fault::NotTheSender`] for a ping or pong that names another address.
     pub fn verify(self, rules: &Rules) -> Result<Received, Fault> {
-        let received = [LABEL, self.header_bytes, self.body_bytes].concat();
+        let received = signed_text(self.header_bytes, self.body_bytes);
         if !rules.signed(&self.sender, &received, &self.signature) {
-            let canonical = [LABEL, &self.header.encode(self.message.kind()), &self.message.encode_body()].concat();
+            let canonical = signed_text(&self.header.encode(self.message.kind()), &self.message.encode_body());
             if canonical == received || !rules.signed(&self.sender, &canonical, &self.signature) {
                 return Err(Fault::Signature);
             }

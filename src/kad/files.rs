@@ -8,6 +8,9 @@ use std::net::SocketAddr;
 /// How long a node that was met is remembered: seven days, in seconds.
 pub const SEEN_S_MAX: u64 = 7 * 86_400;
 
+/// How many nodes that were met are remembered.
+pub const SEEN_PEERS_MAX: usize = 16_384;
+
 /// How many addresses are kept for the next start.
 pub const PEERS_CACHE_MAX: usize = 64;
 

@@ -10,7 +10,7 @@
 //! * [`Rules`]: where versions of the network differ in judging.
 //! * [`Policy`]: every constant and switch of the machine, ours and the Go node's.
 //! * [`Table`]: who is known, in 256 buckets, and whom to name, ask and replace. [`Health`]: how peers fare, how long their
-//!   answers take, where they are. [`size_estimate`], [`closest_estimate`]: how many nodes there are.
+//!   answers take, where they are, when they were met. [`size_estimate`], [`closest_estimate`]: how many nodes there are.
 //! * [`Store`]: the records this node keeps for others. [`Snapshot`]: table and store as bytes.
 //! * [`Machine`]: the node, of all these: requests, lookups, copies of what it publishes, upkeep.
 //!
@@ -70,8 +70,11 @@ mod key_blob;
 mod machine;
 mod mailbox;
 mod message;
+mod met;
 mod node_info;
+mod peers;
 mod policy;
+mod proven;
 mod record;
 mod record_endpoint;
 mod rig;
@@ -91,7 +94,8 @@ pub use endpoint::{decode_observed, encode_observed, is_public_ip};
 pub use envelope::{DATAGRAM_BYTES_MAX, Envelope, Header, Received, TxId, encode_datagram};
 pub use fault::Fault;
 pub use files::{
-    PEERS_CACHE_MAX, SEEN_S_MAX, decode_peers_cache, decode_seen_peers, encode_peers_cache, encode_seen_peers,
+    PEERS_CACHE_MAX, SEEN_PEERS_MAX, SEEN_S_MAX, decode_peers_cache, decode_seen_peers, encode_peers_cache,
+    encode_seen_peers,
 };
 pub use fleet::fleet_topic;
 pub use health::{Health, PeerHealthState};

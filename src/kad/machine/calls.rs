@@ -51,7 +51,8 @@ pub(super) enum Due<T> {
 /// All requests under way.
 #[derive(Debug)]
 pub(super) struct Calls<T> {
-    calls: BTreeMap<u64, Call<T>>,
+    // In boxes: a map has room for several values as soon as it has one.
+    calls: BTreeMap<u64, Box<Call<T>>>,
     transactions: BTreeMap<TxId, u64>,
     timers: BTreeSet<(Time, u64)>,
     next: u64,
@@ -101,7 +102,7 @@ impl<T> Calls<T> {
             until: patience.until,
             transactions: vec![transaction],
         };
-        self.calls.insert(key, call);
+        self.calls.insert(key, Box::new(call));
         self.transactions.insert(transaction, key);
         self.timers.insert((timer, key));
         transaction
@@ -116,10 +117,14 @@ impl<T> Calls<T> {
 
     /// Takes a request out: it was answered, or nobody waits for it.
     pub(super) fn finish(&mut self, key: u64) -> Option<Call<T>> {
-        let call = self.calls.remove(&key)?;
+        let call = *self.calls.remove(&key)?;
         self.timers.remove(&(call.timer, key));
         for transaction in &call.transactions {
             self.transactions.remove(transaction);
+        }
+        if self.calls.is_empty() {
+            // An empty map keeps room for several values until it is dropped.
+            (self.calls, self.transactions, self.timers) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         }
         Some(call)
     }

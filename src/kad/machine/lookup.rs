@@ -6,12 +6,15 @@
 //! say before the end does.
 
 use crate::kad::{Distance, Id, NodeInfo, Rules, SignedRecord, newest};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Candidates remembered on a path: the nearest.
 const PATH_MAX: usize = 64;
 /// Nodes remembered in all.
 const NODES_MAX: usize = 512;
+/// Nodes for which a full list makes room at once: one answer's.
+const ROOM: usize = 16;
+/// Paths.
+const PATHS_MAX: usize = 32;
 /// Records collected.
 const RECORDS_MAX: usize = 512;
 
@@ -38,8 +41,10 @@ pub(super) struct Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Fresh,
-    Asked,
-    Slow,
+    /// For this path.
+    Asked(usize),
+    /// The same, some time ago.
+    Slow(usize),
     Answered,
     Failed,
 }
@@ -48,6 +53,10 @@ enum State {
 struct Candidate {
     info: NodeInfo,
     state: State,
+    /// The paths it is on, a bit each.
+    paths: u32,
+    /// It holds the newest of all records it has.
+    agrees: bool,
 }
 
 /// One lookup.
@@ -56,29 +65,17 @@ pub(super) struct Lookup {
     target: Id,
     goal: Goal,
     shape: Shape,
-    nodes: BTreeMap<Distance, Candidate>,
-    paths: Vec<BTreeSet<Distance>>,
-    /// Who is asked for which path, slow ones included.
-    asked: BTreeMap<Distance, usize>,
+    /// The nearest first.
+    nodes: Vec<Candidate>,
     records: Vec<SignedRecord>,
-    /// Answers that held a record, and whether each held the newest of all it had.
-    hits: BTreeSet<Distance>,
 }
 
 impl Lookup {
     /// Begins at `seeds`, the nearest first.
-    pub(super) fn new(target: Id, goal: Goal, shape: Shape, seeds: Vec<NodeInfo>) -> Lookup {
-        let paths = shape.paths.max(1);
-        let mut lookup = Lookup {
-            target,
-            goal,
-            shape,
-            nodes: BTreeMap::new(),
-            paths: vec![BTreeSet::new(); paths],
-            asked: BTreeMap::new(),
-            records: Vec::new(),
-            hits: BTreeSet::new(),
-        };
+    pub(super) fn new(target: Id, goal: Goal, mut shape: Shape, seeds: Vec<NodeInfo>) -> Lookup {
+        let paths = shape.paths.clamp(1, PATHS_MAX);
+        shape.paths = paths;
+        let mut lookup = Lookup { target, goal, shape, nodes: Vec::new(), records: Vec::new() };
         for (i, seed) in seeds.into_iter().enumerate() {
             lookup.add(i % paths, seed);
         }
@@ -101,16 +98,15 @@ impl Lookup {
             return None;
         }
         // The path that has fewest under way goes first, so that all go on.
-        let mut order: Vec<(usize, usize)> = (0..self.paths.len()).map(|path| (self.under_way(path), path)).collect();
+        let mut order: Vec<(usize, usize)> = (0..self.shape.paths).map(|path| (self.under_way(path), path)).collect();
         order.sort_unstable();
         for (busy, path) in order {
             if busy >= self.shape.width {
                 continue;
             }
             let Some(at) = self.due(path) else { continue };
-            let Some(candidate) = self.nodes.get_mut(&at) else { continue };
-            candidate.state = State::Asked;
-            self.asked.insert(at, path);
+            let Some(candidate) = self.nodes.get_mut(at) else { continue };
+            candidate.state = State::Asked(path);
             return Some(candidate.info.clone());
         }
         None
@@ -118,45 +114,44 @@ impl Lookup {
 
     /// A node has answered: nodes that it names, records that it holds (verified, allowed at the target, of the right type).
     pub(super) fn handle_answer(&mut self, id: &Id, nodes: Vec<NodeInfo>, records: Vec<SignedRecord>, rules: &Rules) {
-        let at = self.target.distance(id);
-        let Some(path) = self.asked.remove(&at) else { return };
-        if let Some(candidate) = self.nodes.get_mut(&at) {
-            candidate.state = State::Answered;
-        }
+        let Some(candidate) = self.candidate(id) else { return };
+        let (State::Asked(path) | State::Slow(path)) = candidate.state else { return };
+        candidate.state = State::Answered;
         for node in nodes {
             self.add(path, node);
         }
-        if !records.is_empty() {
-            self.take_records(at, records, rules);
+        if !records.is_empty()
+            && self.merge(records, rules)
+            && let Some(candidate) = self.candidate(id)
+        {
+            candidate.agrees = true;
         }
     }
 
     /// A node has let its usual time pass: others are asked meanwhile.
     pub(super) fn handle_slow(&mut self, id: &Id) {
-        if let Some(candidate) = self.nodes.get_mut(&self.target.distance(id))
-            && candidate.state == State::Asked
+        if let Some(candidate) = self.candidate(id)
+            && let State::Asked(path) = candidate.state
         {
-            candidate.state = State::Slow;
+            candidate.state = State::Slow(path);
         }
     }
 
     /// A node will not answer any more.
     pub(super) fn handle_failure(&mut self, id: &Id) {
-        let at = self.target.distance(id);
-        self.asked.remove(&at);
-        if let Some(candidate) = self.nodes.get_mut(&at) {
+        if let Some(candidate) = self.candidate(id) {
             candidate.state = State::Failed;
         }
     }
 
     /// Whether no answer can matter any more.
     pub(super) fn is_done(&self) -> bool {
-        self.has_enough() || (0..self.paths.len()).all(|path| self.is_path_done(path))
+        self.has_enough() || (0..self.shape.paths).all(|path| self.is_path_done(path))
     }
 
     /// The nearest nodes that have answered, nearest first.
     pub(super) fn answered(&self) -> impl Iterator<Item = &NodeInfo> {
-        self.nodes.values().filter(|c| c.state == State::Answered).map(|c| &c.info)
+        self.nodes.iter().filter(|c| c.state == State::Answered).map(|c| &c.info)
     }
 
     /// The records collected: the newest of each slot.
@@ -176,24 +171,35 @@ impl Lookup {
         }
     }
 
-    fn add(&mut self, path: usize, info: NodeInfo) {
-        let at = self.target.distance(&info.node_id);
-        if !self.nodes.contains_key(&at) {
-            if self.nodes.len() >= NODES_MAX {
-                return;
-            }
-            self.nodes.insert(at, Candidate { info, state: State::Fresh });
-        }
-        let Some(path) = self.paths.get_mut(path) else { return };
-        path.insert(at);
-        if path.len() > PATH_MAX {
-            path.pop_last();
-        }
+    /// Where a node is among the candidates, or would be.
+    fn place(&self, at: &Distance) -> Result<usize, usize> {
+        self.nodes.binary_search_by(|other| self.target.distance(&other.info.node_id).cmp(at))
     }
 
-    fn take_records(&mut self, from: Distance, records: Vec<SignedRecord>, rules: &Rules) {
-        if self.merge(records, rules) {
-            self.hits.insert(from);
+    fn candidate(&mut self, id: &Id) -> Option<&mut Candidate> {
+        let place = self.place(&self.target.distance(id)).ok()?;
+        self.nodes.get_mut(place)
+    }
+
+    fn add(&mut self, path: usize, info: NodeInfo) {
+        let bit = 1 << path.min(PATHS_MAX - 1);
+        match self.place(&self.target.distance(&info.node_id)) {
+            Ok(place) => {
+                if let Some(candidate) = self.nodes.get_mut(place) {
+                    candidate.paths |= bit;
+                }
+            }
+            Err(_) if self.nodes.len() >= NODES_MAX => return,
+            Err(place) => {
+                if self.nodes.len() == self.nodes.capacity() {
+                    self.nodes.reserve_exact(ROOM);
+                }
+                self.nodes.insert(place, Candidate { info, state: State::Fresh, paths: bit, agrees: false });
+            }
+        }
+        if let Some(surplus) = self.nodes.iter_mut().filter(|c| c.paths & bit != 0).nth(PATH_MAX) {
+            // The furthest: before there were no more than the most.
+            surplus.paths &= !bit;
         }
     }
 
@@ -210,39 +216,47 @@ impl Lookup {
         self.records.truncate(RECORDS_MAX);
         // Whoever held something older than what is known now has not agreed to it.
         if before.iter().any(|old| !self.records.contains(old)) {
-            self.hits.clear();
+            self.nodes.iter_mut().for_each(|candidate| candidate.agrees = false);
         }
         records.iter().all(|record| self.records.contains(record))
     }
 
     /// Whether the newest record is agreed on.
     pub(super) fn has_enough(&self) -> bool {
-        matches!(self.goal, Goal::Records { enough: Some(enough), .. } if self.hits.len() >= enough)
+        matches!(self.goal, Goal::Records { enough: Some(enough), .. } if self.agreed() >= enough)
+    }
+
+    /// Answers that held the newest of all they had.
+    fn agreed(&self) -> usize {
+        self.nodes.iter().filter(|candidate| candidate.agrees).count()
     }
 
     fn under_way(&self, path: usize) -> usize {
-        let waits = |at: &Distance| self.nodes.get(at).is_some_and(|c| c.state == State::Asked);
-        self.asked.iter().filter(|(at, asked_by)| **asked_by == path && waits(at)).count()
+        self.nodes.iter().filter(|candidate| candidate.state == State::Asked(path)).count()
     }
 
-    /// The nearest candidates of a path that count.
-    fn near(&self, path: usize) -> impl Iterator<Item = (Distance, State)> {
-        let nodes = self.paths.get(path).into_iter().flatten();
-        let state = |at: &Distance| Some((*at, self.nodes.get(at)?.state));
-        let counts = |(_, state): &(Distance, State)| !matches!(state, State::Failed | State::Slow);
-        nodes.filter_map(state).filter(counts).take(self.shape.close)
+    /// The candidates of a path, the nearest first.
+    fn on_path(&self, path: usize) -> impl Iterator<Item = (usize, State)> {
+        let bit = 1 << path.min(PATHS_MAX - 1);
+        let nodes = self.nodes.iter().enumerate().filter(move |(_, candidate)| candidate.paths & bit != 0);
+        nodes.map(|(place, candidate)| (place, candidate.state))
     }
 
-    fn due(&self, path: usize) -> Option<Distance> {
-        self.near(path).find(|(_, state)| *state == State::Fresh).map(|(at, _)| at)
+    /// The nearest of them that count.
+    fn near(&self, path: usize) -> impl Iterator<Item = (usize, State)> {
+        let counts = |(_, state): &(usize, State)| !matches!(state, State::Failed | State::Slow(_));
+        self.on_path(path).filter(counts).take(self.shape.close)
+    }
+
+    fn due(&self, path: usize) -> Option<usize> {
+        self.near(path).find(|(_, state)| *state == State::Fresh).map(|(place, _)| place)
     }
 
     fn is_path_done(&self, path: usize) -> bool {
         let mut near = self.near(path).peekable();
         // Nobody left but slow ones: they are what there is to wait for, unless somebody has said what was asked.
-        if near.peek().is_none() && self.hits.is_empty() {
-            let slow = |at: &Distance| self.nodes.get(at).is_some_and(|c| c.state == State::Slow);
-            return !self.paths.get(path).into_iter().flatten().any(slow);
+        if near.peek().is_none() && self.agreed() == 0 {
+            return !self.on_path(path).any(|(_, state)| matches!(state, State::Slow(_)));
         }
         near.all(|(_, state)| state == State::Answered)
     }
@@ -254,6 +268,7 @@ mod tests {
     use crate::base::Rng;
     use crate::identity::{Address, SignKey};
     use crate::kad::{Stamp, rec_type};
+    use std::collections::BTreeSet;
 
     const SHAPE: Shape = Shape { paths: 3, width: 2, close: 8 };
 
@@ -392,6 +407,6 @@ mod tests {
         let crowd = World::new(2000).nodes;
         let liar = lookup.next().unwrap();
         lookup.handle_answer(&liar.node_id, crowd, Vec::new(), &Rules::default());
-        assert!(lookup.nodes.len() <= NODES_MAX && lookup.paths.iter().all(|path| path.len() <= PATH_MAX));
+        assert!(lookup.nodes.len() <= NODES_MAX && (0..3).all(|path| lookup.on_path(path).count() <= PATH_MAX));
     }
 }

@@ -1,7 +1,7 @@
 //! The DHT node as one machine: datagrams and orders in, datagrams and results out. It never sees a socket, a file or a
 //! clock.
 //!
-//! This file routes; the parts are [`calls`] (requests under way), [`sources`] (limits, proven return paths), [`lookup`]
+//! This file routes; the parts are [`calls`] (requests under way), [`sources`] (limits of requests), [`lookup`]
 //! with [`run`] (iterative queries), [`requests`] (what others ask), [`orders`] (what the owner asks), [`replicate`]
 //! (copies of published records) and [`upkeep`] (what is done every few seconds).
 //!
@@ -31,7 +31,7 @@ use orders::Orders;
 use replicate::Replicas;
 use requests::Waiting;
 use run::Run;
-use sources::{Allowance, Buckets, Proven, Source};
+use sources::{Allowance, Buckets, Source};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -39,14 +39,10 @@ use std::time::Duration;
 
 /// Sources whose allowance is remembered.
 const SOURCES_MAX: usize = 8192;
+/// Outputs for which there is room at once. An idle machine keeps none.
+const OUTPUTS: usize = 16;
 /// All strangers together may ask for this many times what one source may.
 const STRANGERS: u32 = 20;
-/// Places whose nodes have answered, and for how long that counts.
-const PROVEN_MAX: usize = 4096;
-const PROVEN_FOR: Duration = Duration::from_secs(30 * 60);
-/// Nodes in direct contact that are remembered for the statistics (dht.md §14.3).
-const SEEN_MAX: usize = 16_384;
-
 /// What the machine wants done.
 #[derive(Debug)]
 pub enum Output {
@@ -123,7 +119,8 @@ pub struct Machine {
     health: Health,
     store: Store,
     calls: Calls<Purpose>,
-    runs: BTreeMap<u64, Run>,
+    // In boxes: a map has room for several values as soon as it has one.
+    runs: BTreeMap<u64, Box<Run>>,
     next_run: u64,
     orders: Orders,
     replicas: Replicas,
@@ -131,8 +128,6 @@ pub struct Machine {
     requests: Buckets,
     strangers: Buckets,
     probes: Buckets,
-    proven: Proven,
-    seen: BTreeMap<Id, u64>,
     contacts: u64,
     /// Nodes that fell silent, and seeds: asked now and then, so that a network in parts becomes one again.
     lost: VecDeque<SocketAddr>,
@@ -172,8 +167,6 @@ impl Machine {
             requests: Buckets::new(allowance, SOURCES_MAX),
             strangers: Buckets::new(all, 1),
             probes: Buckets::new(few, SOURCES_MAX),
-            proven: Proven::new(PROVEN_MAX, PROVEN_FOR),
-            seen: BTreeMap::new(),
             contacts: 0,
             lost: VecDeque::new(),
             healed_at: None,
@@ -228,7 +221,18 @@ impl Machine {
 
     /// The next thing to be done outside.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            self.outputs = VecDeque::new();
+        }
+        output
+    }
+
+    fn put(&mut self, output: Output) {
+        if self.outputs.is_empty() {
+            self.outputs.reserve_exact(OUTPUTS);
+        }
+        self.outputs.push_back(output);
     }
 
     /// When [`Machine::handle_timeout`] has something to do.
@@ -280,7 +284,7 @@ impl Machine {
             };
         }
         let source = Source::of(from);
-        let stranger = !self.proven.is_known(now.mono, from);
+        let stranger = !self.health.is_known(now.mono, from);
         if !self.requests.take(now.mono, source) || stranger && !self.strangers.take(now.mono, Source::ANY) {
             self.counters.limited += 1;
             return;
@@ -308,13 +312,12 @@ impl Machine {
         let round_trip = (call.sent == 1).then(|| now.mono.since(call.begun));
         self.health.handle_answer(now.mono, id, from, round_trip);
         self.table.handle_node(now.mono, NodeInfo::new(received.sender, from), Proof::Answered);
-        self.proven.note(now.mono, from, id);
         self.note_contact(now, id);
         if let Message::Pong { observed, .. }
         | Message::FindNodeResp { observed, .. }
         | Message::FindValueResp { observed, .. } = &received.message
         {
-            self.outputs.push_back(Output::Observed { reporter: id, at: *observed });
+            self.put(Output::Observed { reporter: id, at: *observed });
         }
         match call.purpose.clone() {
             Purpose::Order(order) => self.finish_order(now, order, &call, id, received),
@@ -389,7 +392,7 @@ impl Machine {
         // What is too long for a datagram is not sent; everything that may be was checked before.
         if let Ok(datagram) = encode_datagram(&super::Header::new(transaction), message, &self.key) {
             self.counters.sent += 1;
-            self.outputs.push_back(Output::Send { to, datagram });
+            self.put(Output::Send { to, datagram });
         }
     }
 
@@ -454,15 +457,7 @@ impl Machine {
     }
 
     fn note_contact(&mut self, now: Now, id: Id) {
-        let at = super::record::unix_seconds(now.wall);
-        if self.seen.insert(id, at).is_none() {
-            self.contacts += 1;
-            if self.seen.len() > SEEN_MAX
-                && let Some(oldest) = self.seen.iter().min_by_key(|(_, at)| **at).map(|(id, _)| *id)
-            {
-                self.seen.remove(&oldest);
-            }
-        }
+        self.contacts += u64::from(self.health.note_contact(id, super::record::unix_seconds(now.wall)));
     }
 
     fn state_of(&self) -> impl Fn(&Id) -> PeerHealthState + '_ {
@@ -470,7 +465,7 @@ impl Machine {
     }
 
     fn done(&mut self, order: u64, result: Result<Done>) {
-        self.outputs.push_back(Output::Done { order, result });
+        self.put(Output::Done { order, result });
     }
 }
 

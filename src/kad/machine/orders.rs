@@ -375,9 +375,7 @@ impl Machine {
         }
         orders.sort_unstable();
         orders.dedup();
-        orders
-            .into_iter()
-            .for_each(|order| self.outputs.push_back(Output::Done { order, result: Result::Err(why.clone()) }));
+        orders.into_iter().for_each(|order| self.put(Output::Done { order, result: Result::Err(why.clone()) }));
     }
 
     /// Takes over table and store of an earlier run; see [`crate::kad::Snapshot::restore`].

@@ -27,6 +27,8 @@ const RETRY_DOUBLINGS: u32 = 4;
 pub(super) struct Replicas {
     sets: BTreeMap<u64, Set>,
     names: BTreeMap<Id, u64>,
+    /// When idle sets run again, and which.
+    due: BTreeSet<(Time, u64)>,
     next: u64,
 }
 
@@ -72,12 +74,28 @@ struct Copy {
 
 impl Replicas {
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        self.sets.values().filter_map(|set| set.retry_at).min()
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// When a set runs again.
+    fn retry(&mut self, number: u64, at: Option<Time>) {
+        let Some(set) = self.sets.get_mut(&number) else { return };
+        if let Some(before) = std::mem::replace(&mut set.retry_at, at) {
+            self.due.remove(&(before, number));
+        }
+        self.due.extend(at.map(|at| (at, number)));
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Set> {
+        self.retry(number, None);
+        let set = self.sets.remove(&number)?;
+        self.names.remove(&set.name);
+        Some(set)
     }
 
     /// A copy's holder answered, or did not.
-    pub(super) fn handle_alive(&mut self, now: Time, set: u64, id: &Id, alive: bool, policy: &Policy) {
-        let Some(set) = self.sets.get_mut(&set) else { return };
+    pub(super) fn handle_alive(&mut self, now: Time, number: u64, id: &Id, alive: bool, policy: &Policy) {
+        let Some(set) = self.sets.get_mut(&number) else { return };
         let Some(copy) = set.copies.get_mut(id) else { return };
         if alive {
             copy.pause = (copy.pause * 2).min(policy.replica_probe_max);
@@ -90,7 +108,10 @@ impl Replicas {
             Some(until) if until <= now => drop(set.copies.remove(id)),
             None if copy.fails >= policy.bad_after => {
                 copy.silent_until = Some(now + policy.replica_grace);
-                set.retry_at.get_or_insert(now);
+                // A run that goes on counts its copies at its end.
+                if matches!(set.state, State::Idle) && set.retry_at.is_none() {
+                    self.retry(number, Some(now));
+                }
             }
             _ => {}
         }
@@ -161,15 +182,15 @@ impl Machine {
     }
 
     fn drop_set(&mut self, number: u64) {
-        let Some(set) = self.replicas.sets.remove(&number) else { return };
-        self.replicas.names.remove(&set.name);
+        let Some(set) = self.replicas.remove(number) else { return };
         let copies = set.alive();
         set.orders.into_iter().for_each(|order| self.done(order, Ok(super::Done::Published(copies))));
     }
 
     fn start_copies(&mut self, now: Now, number: u64) {
+        self.replicas.retry(number, None);
         let Some(set) = self.replicas.sets.get_mut(&number) else { return };
-        (set.state, set.retry_at, set.again) = (State::Looking, None, false);
+        (set.state, set.again) = (State::Looking, false);
         let key = set.key;
         if self.passive {
             let nearest = self.table.nearest_healthy(&key, self.policy.k, self.state_of());
@@ -179,7 +200,8 @@ impl Machine {
         if !self.begin(now, key, Goal::Nodes, After::Copies(number), self.policy.refill_budget)
             && let Some(set) = self.replicas.sets.get_mut(&number)
         {
-            (set.state, set.retry_at) = (State::Idle, Some(now.mono + RETRY));
+            set.state = State::Idle;
+            self.replicas.retry(number, Some(now.mono + RETRY));
         }
     }
 
@@ -229,8 +251,9 @@ impl Machine {
             return self.start_copies(now, number);
         }
         set.short = if renewed >= wanted { 0 } else { set.short.saturating_add(1) };
-        set.retry_at = (set.short > 0).then(|| now.mono + RETRY * (1 << (set.short - 1).min(RETRY_DOUBLINGS)));
+        let retry_at = (set.short > 0).then(|| now.mono + RETRY * (1 << (set.short - 1).min(RETRY_DOUBLINGS)));
         let orders = std::mem::take(&mut set.orders);
+        self.replicas.retry(number, retry_at);
         orders.into_iter().for_each(|order| self.done(order, Ok(super::Done::Published(renewed))));
     }
 
@@ -299,9 +322,10 @@ impl Machine {
 
     /// Runs that are due, and records whose time is over.
     pub(super) fn drive_replicas(&mut self, now: Now) {
-        let due = |set: &Set| matches!(set.state, State::Idle) && set.retry_at.is_some_and(|at| at <= now.mono);
-        let due: Vec<u64> = self.replicas.sets.iter().filter(|(_, set)| due(set)).map(|(n, _)| *n).collect();
+        let due = self.replicas.due.iter().take_while(|(at, _)| *at <= now.mono);
+        let due: Vec<u64> = due.map(|(_, number)| *number).collect();
         for number in due {
+            self.replicas.retry(number, None);
             let over = self.replicas.sets.get(&number).is_some_and(|set| is_over(now, &set.record));
             if over { self.drop_set(number) } else { self.start_copies(now, number) }
         }

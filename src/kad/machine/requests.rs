@@ -52,6 +52,10 @@ impl Waiting {
     pub(super) fn forget(&mut self, at: SocketAddr) {
         self.held.remove(&at);
         self.paths.remove(&at);
+        if self.paths.is_empty() {
+            // An empty map keeps room for several values until it is dropped. Nothing is held without a path.
+            (self.held, self.paths) = (BTreeMap::new(), BTreeMap::new());
+        }
     }
 
     /// Forgets what nobody will answer for any more.
@@ -86,7 +90,7 @@ impl Machine {
         if id == self.id {
             return;
         }
-        let proven = self.policy.trust_sources || self.proven.is_proven(now.mono, from, &id);
+        let proven = self.policy.trust_sources || self.health.is_proven(now.mono, from, &id);
         let transaction = received.header.tx_id;
         if proven {
             self.health.bind(id, from, Proof::Asked);
@@ -150,8 +154,9 @@ impl Machine {
 
     /// A requester has answered from where it asked: what it wanted kept is kept now.
     pub(super) fn handle_return_path(&mut self, now: Now, from: SocketAddr, id: Id) {
-        self.waiting.paths.remove(&from);
-        for held in self.waiting.held.remove(&from).unwrap_or_default() {
+        let held = self.waiting.held.remove(&from).unwrap_or_default();
+        self.waiting.forget(from);
+        for held in held {
             if held.id == id {
                 self.keep(now, from, held.key, held.record, held.transaction);
             }
@@ -172,15 +177,15 @@ impl Machine {
         nodes
     }
 
-    fn nodes_answer(&self, mut nodes: Vec<NodeInfo>, from: SocketAddr, limit: usize) -> Message {
-        loop {
-            let listed = (!nodes.is_empty()).then(|| nodes.clone());
-            let answer = Message::FindNodeResp { nodes: listed, observed: from };
-            if nodes.len() <= 1 || answer.encode_body().len() <= limit {
-                return answer;
-            }
+    fn nodes_answer(&self, nodes: Vec<NodeInfo>, from: SocketAddr, limit: usize) -> Message {
+        let mut answer = Message::FindNodeResp { nodes: listed(nodes), observed: from };
+        while answer.encode_body().len() > limit
+            && let Message::FindNodeResp { nodes: Some(nodes), .. } = &mut answer
+            && nodes.len() > 1
+        {
             nodes.pop();
         }
+        answer
     }
 
     /// Records and nodes that fit. The Go node leaves out nodes first, then the oldest records, and sends the newest endpoint
@@ -195,7 +200,7 @@ impl Machine {
     ) -> Message {
         let fair = self.policy.fair_eviction;
         let endpoint = matches!(wanted, 0 | rec_type::ENDPOINT).then(|| self.newest_endpoint(&records).cloned());
-        let record = endpoint.flatten().filter(|_| !fair).map(Box::new);
+        let mut record = endpoint.flatten().filter(|_| !fair).map(Box::new);
         if fair && !records.is_empty() {
             let mut left = limit
                 .saturating_sub(BARE_BYTES + nodes.iter().take(NODES_MIN).map(|n| n.encode().len()).sum::<usize>());
@@ -213,23 +218,22 @@ impl Machine {
             }
         }
         loop {
-            let listed = (!nodes.is_empty()).then(|| nodes.clone());
-            let answer = Message::FindValueResp {
-                nodes: listed,
-                record: record.clone(),
-                observed: from,
-                records: records.clone(),
-            };
+            let answer = Message::FindValueResp { nodes: listed(nodes), record, observed: from, records };
             let least = if fair { 0 } else { 1 };
             if answer.encode_body().len() <= limit {
                 return answer;
             }
+            // Taken apart again: nothing is copied to see whether it fits.
+            let Message::FindValueResp { nodes: tried, record: endpoint, records: held, .. } = answer else {
+                return answer;
+            };
+            (nodes, record, records) = (tried.unwrap_or_default(), endpoint, held);
             if nodes.len() > least {
                 nodes.pop();
             } else if records.len() > least {
                 if fair { drop(records.pop()) } else { drop(records.remove(0)) }
             } else {
-                return answer;
+                return Message::FindValueResp { nodes: listed(nodes), record, observed: from, records };
             }
         }
     }
@@ -258,4 +262,9 @@ impl Machine {
         let transaction = TxId::random(&mut self.rng);
         self.transmit(claimed, &Message::NatProbeEcho { token }, transaction);
     }
+}
+
+/// A list of nodes as answers have it: none for nobody.
+fn listed(nodes: Vec<NodeInfo>) -> Option<Vec<NodeInfo>> {
+    (!nodes.is_empty()).then_some(nodes)
 }

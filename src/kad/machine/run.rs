@@ -62,7 +62,8 @@ impl Machine {
         let lookup = Lookup::new(target, goal, shape, seeds);
         let until = now.mono + budget.min(RUN_MAX);
         self.next_run += 1;
-        self.runs.insert(self.next_run, Run { lookup, after, until, pages: BTreeMap::new(), pages_under_way: 0 });
+        let run = Run { lookup, after, until, pages: BTreeMap::new(), pages_under_way: 0 };
+        self.runs.insert(self.next_run, Box::new(run));
         self.drive(now, self.next_run);
         true
     }
@@ -185,6 +186,10 @@ impl Machine {
     /// Requests that are still under way stay so: they tell who is alive, and end by themselves.
     fn end(&mut self, now: Now, number: u64) {
         let Some(run) = self.runs.remove(&number) else { return };
+        if self.runs.is_empty() {
+            // An empty map keeps room for several values until it is dropped.
+            self.runs = BTreeMap::new();
+        }
         let nodes: Vec<NodeInfo> = run.lookup.answered().take(self.policy.k).cloned().collect();
         match run.after {
             After::Order(order) => self.finish_lookup(now, order, nodes, run.lookup),

@@ -1,9 +1,8 @@
-//! Where requests come from: how many each source may send before anybody looks at their signatures, and which sources
-//! have shown that they are reached where they say they are.
+//! Where requests come from: how many each source may send before anybody looks at their signatures.
 
 use crate::base::Time;
-use crate::kad::{Id, is_public_ip};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::kad::is_public_ip;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -43,17 +42,24 @@ pub(super) struct Buckets {
     /// What those share for whom there is no room.
     others: Time,
     max: usize,
+    /// When there are more, those that are full again are looked for and forgotten: a bucket nobody knows is full.
+    look_at: usize,
 }
+
+/// So few buckets are never looked through.
+const LOOK_MIN: usize = 8;
 
 impl Buckets {
     pub(super) fn new(allowance: Allowance, max: usize) -> Buckets {
-        Buckets { allowance, full_at: BTreeMap::new(), others: Time::ZERO, max: max.max(1) }
+        Buckets { allowance, full_at: BTreeMap::new(), others: Time::ZERO, max: max.max(1), look_at: LOOK_MIN }
     }
 
     /// Takes one; false when there is none.
     pub(super) fn take(&mut self, now: Time, source: Source) -> bool {
-        if !self.full_at.contains_key(&source) && self.full_at.len() >= self.max {
+        let many = self.full_at.len() >= self.look_at.min(self.max);
+        if many && !self.full_at.contains_key(&source) {
             self.full_at.retain(|_, at| *at > now);
+            self.look_at = (self.full_at.len() * 2).max(LOOK_MIN);
         }
         let room = self.full_at.len() < self.max;
         let full_at = match self.full_at.get_mut(&source) {
@@ -70,60 +76,15 @@ impl Buckets {
         allowed
     }
 
+    /// Forgets the buckets that are full again.
+    pub(super) fn expire(&mut self, now: Time) {
+        self.full_at.retain(|_, at| *at > now);
+        self.look_at = (self.full_at.len() * 2).max(LOOK_MIN);
+    }
+
     #[cfg(test)]
     fn len(&self) -> usize {
         self.full_at.len()
-    }
-}
-
-/// Which node answered at which place, and when: a request from there has a proven source.
-#[derive(Debug)]
-pub(super) struct Proven {
-    places: BTreeMap<SocketAddr, (Id, Time)>,
-    order: BTreeSet<(Time, SocketAddr)>,
-    max: usize,
-    lasts: Duration,
-}
-
-impl Proven {
-    pub(super) fn new(max: usize, lasts: Duration) -> Proven {
-        Proven { places: BTreeMap::new(), order: BTreeSet::new(), max: max.max(1), lasts }
-    }
-
-    /// A node answered there.
-    pub(super) fn note(&mut self, now: Time, place: SocketAddr, id: Id) {
-        if let Some((_, at)) = self.places.insert(place, (id, now)) {
-            self.order.remove(&(at, place));
-        }
-        self.order.insert((now, place));
-        if self.places.len() > self.max
-            && let Some((_, oldest)) = self.order.pop_first()
-        {
-            self.places.remove(&oldest);
-        }
-    }
-
-    /// Whether this node answered there not long ago.
-    pub(super) fn is_proven(&self, now: Time, place: SocketAddr, id: &Id) -> bool {
-        self.places.get(&place).is_some_and(|(there, at)| there == id && now.since(*at) <= self.lasts)
-    }
-
-    /// Whether anybody answered there not long ago.
-    pub(super) fn is_known(&self, now: Time, place: SocketAddr) -> bool {
-        self.places.get(&place).is_some_and(|(_, at)| now.since(*at) <= self.lasts)
-    }
-
-    /// Forgets what is too old to count.
-    pub(super) fn expire(&mut self, now: Time) {
-        while let Some((at, place)) = self.order.first().copied().filter(|(at, _)| now.since(*at) > self.lasts) {
-            self.order.remove(&(at, place));
-            self.places.remove(&place);
-        }
-    }
-
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.places.len()
     }
 }
 
@@ -168,22 +129,5 @@ mod tests {
         // A second later those that are full again make room.
         assert!(buckets.take(Time::from_millis(3000), source(20_000)));
         assert_eq!(buckets.len(), 1);
-    }
-
-    #[test]
-    fn a_place_is_proven_for_one_node_and_for_a_while() {
-        let mut proven = Proven::new(2, Duration::from_secs(60));
-        let (a, b) = (Id::from_bytes([1; 32]), Id::from_bytes([2; 32]));
-        proven.note(Time::ZERO, at("10.0.0.1:1"), a);
-        assert!(proven.is_proven(Time::from_millis(60_000), at("10.0.0.1:1"), &a));
-        assert!(!proven.is_proven(Time::ZERO, at("10.0.0.1:1"), &b));
-        assert!(!proven.is_proven(Time::ZERO, at("10.0.0.1:2"), &a));
-        assert!(!proven.is_proven(Time::from_millis(60_001), at("10.0.0.1:1"), &a));
-        for port in 1..=9 {
-            proven.note(Time::from_millis(port), SocketAddr::from(([10, 0, 0, 9], port as u16)), b);
-        }
-        assert_eq!(proven.len(), 2);
-        proven.expire(Time::from_millis(70_000));
-        assert_eq!((proven.len(), proven.order.len()), (0, 0));
     }
 }

@@ -4,7 +4,7 @@ use super::lookup::Goal;
 use super::run::After;
 use super::{Machine, Purpose};
 use crate::base::Now;
-use crate::kad::{Id, Message, files::SEEN_S_MAX};
+use crate::kad::{Id, Message, SEEN_PEERS_MAX, files::SEEN_S_MAX};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,11 +26,12 @@ impl Machine {
             self.refill(now, self.policy.refills_max);
         }
         self.look_for_lost(now);
-        self.proven.expire(now.mono);
         self.waiting.expire(now.mono);
+        self.requests.expire(now.mono);
+        self.probes.expire(now.mono);
         self.probe_replicas(now);
         let oldest = crate::kad::record::unix_seconds(now.wall).saturating_sub(SEEN_S_MAX);
-        self.seen.retain(|_, at| *at >= oldest);
+        self.health.expire(now.mono, oldest);
     }
 
     fn refill(&mut self, now: Now, max: usize) {
@@ -80,12 +81,12 @@ impl Machine {
     }
 
     /// Nodes that were in direct contact, and when: Unix seconds. For the file of dht.md §14.3.
-    pub fn seen(&self) -> &BTreeMap<Id, u64> {
-        &self.seen
+    pub fn seen(&self) -> BTreeMap<Id, u64> {
+        self.health.seen()
     }
 
-    /// Takes over what an earlier run had seen.
+    /// Takes over what an earlier run had seen, at most [`SEEN_PEERS_MAX`].
     pub fn restore_seen(&mut self, seen: BTreeMap<Id, u64>) {
-        self.seen.extend(seen.into_iter().take(super::SEEN_MAX));
+        self.health.restore_seen(seen.into_iter().take(SEEN_PEERS_MAX));
     }
 }

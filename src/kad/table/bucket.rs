@@ -11,7 +11,7 @@ pub(super) struct Bucket {
     pub(super) main: Vec<Entry>,
     /// Oldest first.
     pub(super) pending: VecDeque<Entry>,
-    pub(super) probe: Option<Probe>,
+    pub(super) probe: Option<Box<Probe>>,
     pub(super) refill: Refill,
 }
 
@@ -21,7 +21,7 @@ pub(super) struct Probe {
     pub(super) id: Id,
     pub(super) since: Moment,
     /// Who takes its place at once if it is silent; otherwise one of the candidates does.
-    pub(super) newcomer: Option<Entry>,
+    pub(super) newcomer: Option<Box<Entry>>,
 }
 
 /// What is known of the refills of a bucket.
@@ -29,14 +29,19 @@ pub(super) struct Probe {
 pub(super) struct Refill {
     pub(super) last: Option<Moment>,
     /// How many in a row found nobody new.
-    pub(super) futile: usize,
+    pub(super) futile: u8,
     /// Whether the bucket had enough fresh entries when it was looked at last.
     pub(super) healthy: bool,
     /// Entries and candidates when the last one began.
-    pub(super) size: usize,
+    pub(super) size: u16,
 }
 
 impl Bucket {
+    /// Entries and candidates, at most 65,535.
+    pub(super) fn size(&self) -> u16 {
+        u16::try_from(self.main.len() + self.pending.len()).unwrap_or(u16::MAX)
+    }
+
     pub(super) fn place(&self, id: &Id) -> Option<usize> {
         self.main.iter().position(|entry| entry.info.node_id == *id)
     }

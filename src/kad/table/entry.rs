@@ -2,26 +2,35 @@
 
 use super::super::NodeInfo;
 use crate::base::Time;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
-/// A moment of monotonic time that may lie before its start: before a restart, that is. Microseconds.
+/// A moment of monotonic time that may lie before its start: before a restart, that is. Microseconds since [`ORIGIN`], and
+/// never zero, so that one that may be missing takes no more room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(i64);
+pub(super) struct Moment(NonZeroU64);
+
+/// The start of the clock: further back than anything that is remembered.
+const ORIGIN: u64 = 1 << 62;
 
 impl Moment {
     pub(super) fn of(now: Time) -> Moment {
-        Moment(i64::try_from(now.as_micros()).unwrap_or(i64::MAX))
+        Moment(NonZeroU64::MIN.saturating_add(ORIGIN.saturating_add(now.as_micros())))
     }
 
     pub(super) fn before(now: Time, age: Duration) -> Moment {
-        Moment(Moment::of(now).0.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)))
+        let age = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
+        Moment(NonZeroU64::new(Moment::of(now).0.get().saturating_sub(age)).unwrap_or(NonZeroU64::MIN))
     }
 
     /// How long ago it was; zero if it is to come.
     pub(super) fn ago(self, now: Time) -> Duration {
-        Duration::from_micros(u64::try_from(Moment::of(now).0.saturating_sub(self.0)).unwrap_or(0))
+        Duration::from_micros(Moment::of(now).0.get().saturating_sub(self.0.get()))
     }
 }
+
+/// A table of 64 nodes is most of what a node has in memory.
+const _: () = assert!(size_of::<Entry>() <= 96);
 
 /// How a node became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,6 +32,7 @@ impl Table {
                 None => bucket.pending.pop_front(),
             };
         }
+        bucket.pending.reserve_exact(max.saturating_sub(bucket.pending.len()).clamp(1, 8));
         bucket.pending.push_back(entry);
         Added::Waiting
     }
@@ -45,7 +46,7 @@ impl Table {
         }
         let Some(oldest) = bucket.main.first() else { return Added::Refused("no room") };
         let id = oldest.info.node_id;
-        self.ask(now, index, id, Some(entry));
+        self.ask(now, index, id, Some(Box::new(entry)));
         Added::Waiting
     }
 
@@ -75,7 +76,7 @@ impl Table {
     /// Names the entry of a bucket that is to be asked next, if a proven candidate waits for a place.
     fn ask_questionable(&mut self, now: Time, index: u8) {
         let policy = self.policy.clone();
-        let running = |probe: &Option<Probe>| probe.as_ref().is_some_and(|p| p.since.ago(now) < policy.probe_life);
+        let running = |probe: &Option<Box<Probe>>| probe.as_ref().is_some_and(|p| p.since.ago(now) < policy.probe_life);
         if self.buckets.values().filter(|bucket| running(&bucket.probe)).count() >= policy.probes_max {
             return;
         }
@@ -89,9 +90,9 @@ impl Table {
         self.ask(now, index, id, None);
     }
 
-    fn ask(&mut self, now: Time, index: u8, id: Id, newcomer: Option<Entry>) {
+    fn ask(&mut self, now: Time, index: u8, id: Id, newcomer: Option<Box<Entry>>) {
         let bucket = self.buckets.entry(index).or_default();
-        bucket.probe = Some(Probe { id, since: Moment::of(now), newcomer });
+        bucket.probe = Some(Box::new(Probe { id, since: Moment::of(now), newcomer }));
         let mut probes = std::mem::take(&mut self.probes);
         probes.retain(|other| *other != id && self.is_asked(other));
         probes.push_back(id);
@@ -132,7 +133,7 @@ impl Table {
                 let evicted = self.handle_silence(now, index, id, probe.is_some());
                 let newcomer = probe.and_then(|probe| probe.newcomer).filter(|_| evicted);
                 if let Some(newcomer) = newcomer.filter(|newcomer| self.entry(&newcomer.info.node_id).is_none()) {
-                    self.insert(index, newcomer);
+                    self.insert(index, *newcomer);
                 }
             }
         }

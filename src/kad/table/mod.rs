@@ -33,13 +33,17 @@ pub enum Added {
     Refused(&'static str),
 }
 
+/// Entries for which a full list of a bucket makes room at once.
+const ROOM: usize = 4;
+
 /// See the head of the module.
 #[derive(Clone, Debug)]
 pub struct Table {
     own: Id,
     policy: Arc<Policy>,
     /// Only those that hold something, or did.
-    buckets: BTreeMap<u8, Bucket>,
+    // In boxes: a map has room for several values as soon as it has one.
+    buckets: BTreeMap<u8, Box<Bucket>>,
     probes: VecDeque<Id>,
     last_answer: Option<Moment>,
 }
@@ -151,6 +155,9 @@ impl Table {
             && let Some(place) = bucket.waiting(&entry.info.node_id)
         {
             bucket.pending.remove(place);
+        }
+        if bucket.main.len() == bucket.main.capacity() {
+            bucket.main.reserve_exact(ROOM);
         }
         bucket.main.push(entry);
     }

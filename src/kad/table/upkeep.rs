@@ -56,14 +56,15 @@ impl Table {
                 bucket.refill.futile = 0;
             }
             let pauses = policy.refill_cooldowns;
-            let pause = pauses.get(bucket.refill.futile.min(pauses.len() - 1)).copied().unwrap_or_default();
+            let pause =
+                pauses.get(usize::from(bucket.refill.futile).min(pauses.len() - 1)).copied().unwrap_or_default();
             if bucket.refill.last.is_some_and(|last| last.ago(now) < pause) {
                 continue;
             }
             let is_served = served.len() < max;
             if is_served {
                 served.push(*index);
-                bucket.refill.size = bucket.main.len() + bucket.pending.len();
+                bucket.refill.size = bucket.size();
             }
             // The Go node counts those that were due and had no turn as served.
             if is_served || !policy.refill_gaps {
@@ -76,7 +77,7 @@ impl Table {
     /// A refill is over: whether it found anybody decides when the next one is due.
     pub fn handle_refilled(&mut self, index: u8) {
         let Some(bucket) = self.buckets.get_mut(&index) else { return };
-        bucket.refill.futile = match bucket.main.len() + bucket.pending.len() > bucket.refill.size {
+        bucket.refill.futile = match bucket.size() > bucket.refill.size {
             true => 0,
             false => bucket.refill.futile.saturating_add(1),
         };

@@ -6,8 +6,8 @@
 
 use crate::base::{Error, Now, Result, Time};
 use crate::kad::{
-    Machine, PEERS_CACHE_MAX, SNAPSHOT_BYTES_MAX, Snapshot, decode_peers_cache, decode_seen_peers, encode_peers_cache,
-    encode_seen_peers,
+    Machine, PEERS_CACHE_MAX, SEEN_PEERS_MAX, SNAPSHOT_BYTES_MAX, Snapshot, decode_peers_cache, decode_seen_peers,
+    encode_peers_cache, encode_seen_peers,
 };
 use crate::runtime::files::atomic;
 use parking_lot::Mutex;
@@ -20,8 +20,6 @@ use std::time::Duration;
 
 /// How often `seen_peers` is written (dht.md §14.3).
 const SEEN_EVERY: Duration = Duration::from_secs(3600);
-/// Nodes of `seen_peers` that are taken over.
-const SEEN_MAX: usize = 16_384;
 /// The longest `seen_peers` that is read: no entry has more than 86 bytes.
 const SEEN_BYTES_MAX: usize = 8 << 20;
 /// The longest `peers.cache` that is read.
@@ -88,7 +86,7 @@ impl Keeper {
             let read =
                 atomic::read(path, SEEN_BYTES_MAX).map(|bytes| bytes.map(|b| String::from_utf8_lossy(&b).into_owned()));
             match read {
-                Ok(Some(text)) => machine.restore_seen(decode_seen_peers(&text, now.wall, SEEN_MAX)),
+                Ok(Some(text)) => machine.restore_seen(decode_seen_peers(&text, now.wall, SEEN_PEERS_MAX)),
                 Ok(None) => {}
                 Err(e) => log::warn!(target: "dht", "the nodes met before are forgotten: {e}"),
             }
@@ -97,7 +95,10 @@ impl Keeper {
         if let Some(path) = &files.snapshot {
             restore(path, machine, now)?;
         }
-        let (next, next_seen) = (now.mono + every, now.mono + SEEN_EVERY);
+        // What is not kept is never due.
+        let first = |kept: bool, every| if kept { now.mono + every } else { now.mono + Duration::MAX };
+        let next = first(files.snapshot.is_some() || files.peers_cache.is_some(), every);
+        let next_seen = first(files.seen_peers.is_some(), SEEN_EVERY);
         Ok((Keeper { files, every, next, next_seen, written: Arc::default(), writer: None }, cached))
     }
 
@@ -125,6 +126,9 @@ impl Keeper {
             self.next = now.mono + self.every;
         }
         let batch = self.batch(now, machine, seen, rest);
+        if batch.is_empty() {
+            return;
+        }
         let written = self.written.clone();
         match Builder::new().name("kad/s".to_owned()).spawn(move || batch.write(&written)) {
             Ok(writer) => self.writer = Some(writer),
@@ -148,12 +152,14 @@ impl Keeper {
 
     fn batch(&self, now: Now, machine: &Machine, seen: bool, rest: bool) -> Batch {
         let path = |path: &Option<PathBuf>, due: bool| path.clone().filter(|_| due);
-        let peers = machine.bootstrap_candidates(PEERS_CACHE_MAX);
-        let cache = encode_peers_cache(&peers).ok().filter(|_| !peers.is_empty());
+        // Who knows nobody now still knows whom it knew.
+        let cache = path(&self.files.peers_cache, rest).and_then(|path| {
+            let peers = machine.bootstrap_candidates(PEERS_CACHE_MAX);
+            encode_peers_cache(&peers).ok().filter(|_| !peers.is_empty()).map(|text| (path, text))
+        });
         Batch {
-            seen: path(&self.files.seen_peers, seen).map(|path| (path, encode_seen_peers(machine.seen(), now.wall))),
-            // Who knows nobody now still knows whom it knew.
-            cache: path(&self.files.peers_cache, rest).zip(cache),
+            seen: path(&self.files.seen_peers, seen).map(|path| (path, encode_seen_peers(&machine.seen(), now.wall))),
+            cache,
             snapshot: path(&self.files.snapshot, rest)
                 .map(|path| (path, Snapshot::take(now, machine.table(), machine.store()))),
         }
@@ -161,6 +167,10 @@ impl Keeper {
 }
 
 impl Batch {
+    fn is_empty(&self) -> bool {
+        self.seen.is_none() && self.cache.is_none() && self.snapshot.is_none()
+    }
+
     fn write(self, written: &Mutex<Written>) {
         let mut written = written.lock();
         let warn = |e: Error| log::warn!(target: "dht", "not saved: {e}");
@@ -274,6 +284,20 @@ mod tests {
         keeper.finish(now(302), &machine_one);
         for path in [files.seen_peers, files.peers_cache, files.snapshot].into_iter().flatten() {
             assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn what_is_not_kept_is_never_due() {
+        let never = Duration::from_secs(1 << 40);
+        for files in [Files::default(), Files { peers_cache: Some("/nowhere/peers.cache".into()), ..Files::default() }]
+        {
+            let (mut machine, is_kept) = (machine(1), files.peers_cache.is_some());
+            let (mut keeper, _) = Keeper::open(files, Duration::from_secs(300), &mut machine, now(0)).unwrap();
+            assert_eq!(keeper.poll_timeout() > Time::ZERO + never, !is_kept);
+            keeper.handle_timeout(now(300), &machine);
+            // It knows nobody: there is nothing to write, and no thread for it.
+            assert!(keeper.writer.is_none());
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod files;
 mod http;
+mod inbox;
 mod socket;
 
 pub use files::Files;
@@ -17,22 +18,19 @@ use super::threads::STACK;
 use crate::base::{Error, Now, Result};
 use crate::identity::SignKey;
 use crate::kad::{Authority, DATAGRAM_BYTES_MAX, Done, Id, Machine, Output, Policy};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Select, SendTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use files::Keeper;
+use inbox::Inbox;
 use parking_lot::Mutex;
 use socket::Datagrams;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::{self, Builder, JoinHandle, ThreadId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, Builder, JoinHandle};
 use std::time::Duration;
 
-/// Datagrams that wait for the machine.
-const DATAGRAMS_MAX: usize = 2048;
-/// Wishes of the owner that wait; further callers wait for a place.
-const CONTROL_MAX: usize = 64;
 /// Datagrams taken in one turn.
 const BURST: usize = 64;
 /// A question to the machine is answered as soon as its thread runs; this is for a machine that is busy beyond measure.
@@ -65,20 +63,14 @@ enum Command {
     Work(Work),
     /// An order of which something comes later.
     Order { start: Start, reply: Sender<Result<Done>> },
-    /// The end.
-    Stop,
 }
 
 /// What handles and threads share.
 struct Shared {
-    control: Sender<Command>,
+    inbox: Inbox<Command>,
     local: SocketAddr,
     cached: Vec<SocketAddr>,
-    /// The machine's thread, which must not wait for itself.
-    thread: OnceLock<ThreadId>,
     stop: AtomicBool,
-    /// Datagrams that wait. Counted here, because a channel with a bound of its own takes the memory for all of them at once.
-    waiting: AtomicUsize,
     sent: AtomicU64,
     dropped: AtomicU64,
 }
@@ -106,30 +98,25 @@ impl Driver {
         machine.set_passive(passive);
         machine.set_external_ip(None, socket.local_addr().port());
         let (keeper, cached) = Keeper::open(files, save_every, &mut machine, clock.now())?;
-        let (control, control_in) = bounded(CONTROL_MAX);
-        let (datagrams, datagrams_in) = unbounded();
         let shared = Arc::new(Shared {
-            control,
+            inbox: Inbox::new(),
             local: socket.local_addr(),
             cached,
-            thread: OnceLock::new(),
             stop: AtomicBool::new(false),
-            waiting: AtomicUsize::new(0),
             sent: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         });
-        let turns = Turns {
+        // In a box, because what lies on the stack of a thread stays resident twice: there, and where it came from.
+        let turns = Box::new(Turns {
             machine,
             clock,
             socket: socket.clone(),
             shared: shared.clone(),
-            control: control_in,
-            datagrams: datagrams_in,
             replies: BTreeMap::new(),
             next_order: 0,
             on_observed,
             keeper,
-        };
+        });
         let driver =
             Driver { handle: Handle { shared: shared.clone() }, socket: socket.clone(), threads: Mutex::default() };
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
@@ -137,7 +124,7 @@ impl Driver {
             started.map_err(|e| Error::io(format!("cannot start the thread {name}"), &e))
         };
         driver.threads.lock().push(spawn("kad", Box::new(move || turns.run()))?);
-        driver.threads.lock().push(spawn("kad/r", Box::new(move || read(&socket, &shared, &datagrams)))?);
+        driver.threads.lock().push(spawn("kad/r", Box::new(move || read(&socket, &shared)))?);
         Ok(driver)
     }
 
@@ -153,8 +140,7 @@ impl Driver {
         }
         let shared = &self.handle.shared;
         shared.stop.store(true, Ordering::Release);
-        // A full queue is emptied by the machine; a machine that is gone needs no order.
-        let _ = shared.control.send(Command::Stop);
+        shared.inbox.close();
         self.socket.wake();
         for thread in threads {
             // Dropped by its own callback: that thread ends by itself.
@@ -224,16 +210,10 @@ impl Handle {
     }
 
     fn command(&self, command: Command, within: Duration) -> Result<()> {
-        if self.shared.thread.get() == Some(&thread::current().id()) {
+        if self.shared.inbox.is_taker() {
             return Err(Error::Failed("a node of the DHT cannot be called from its own thread".to_owned()));
         }
-        if self.shared.stop.load(Ordering::Acquire) {
-            return Err(Error::ShuttingDown);
-        }
-        self.shared.control.send_timeout(command, within).map_err(|e| match e {
-            SendTimeoutError::Timeout(_) => Error::Busy,
-            SendTimeoutError::Disconnected(_) => Error::ShuttingDown,
-        })
+        self.shared.inbox.wish(command, within)
     }
 }
 
@@ -250,7 +230,7 @@ fn ended(error: RecvTimeoutError) -> Error {
 }
 
 /// The reader: as little as can be.
-fn read(socket: &Datagrams, shared: &Shared, datagrams: &Sender<(SocketAddr, Vec<u8>)>) {
+fn read(socket: &Datagrams, shared: &Shared) {
     let mut buffer = [0; DATAGRAM_BYTES_MAX + 1];
     loop {
         let received = socket.receive(&mut buffer);
@@ -260,10 +240,7 @@ fn read(socket: &Datagrams, shared: &Shared, datagrams: &Sender<(SocketAddr, Vec
         match received {
             Ok((length, from)) => {
                 let datagram = buffer.get(..length).unwrap_or_default();
-                if shared.waiting.fetch_add(1, Ordering::Relaxed) < DATAGRAMS_MAX {
-                    let _ = datagrams.send((from, datagram.to_vec()));
-                } else {
-                    shared.waiting.fetch_sub(1, Ordering::Relaxed);
+                if !shared.inbox.datagram(from, datagram) {
                     shared.dropped.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -282,8 +259,6 @@ struct Turns {
     clock: Clock,
     socket: Arc<Datagrams>,
     shared: Arc<Shared>,
-    control: Receiver<Command>,
-    datagrams: Receiver<(SocketAddr, Vec<u8>)>,
     replies: BTreeMap<u64, Sender<Result<Done>>>,
     next_order: u64,
     on_observed: Option<OnObserved>,
@@ -291,8 +266,8 @@ struct Turns {
 }
 
 impl Turns {
-    fn run(mut self) {
-        let _ = self.shared.thread.set(thread::current().id());
+    fn run(mut self: Box<Self>) {
+        self.shared.inbox.take_over();
         while self.turn() {
             self.wait();
         }
@@ -303,18 +278,19 @@ impl Turns {
 
     /// Everything that can be done now, datagrams up to a bound. False at the end.
     fn turn(&mut self) -> bool {
-        while let Ok(command) = self.control.try_recv() {
+        while let Some(command) = self.shared.inbox.take_wish() {
             let now = self.clock.now();
             match command {
                 Command::Work(work) => work(&mut self.machine, now),
                 Command::Order { start, reply } => self.begin(now, start, reply),
-                Command::Stop => return false,
             }
             self.flush();
         }
+        if self.shared.inbox.is_over() {
+            return false;
+        }
         for _ in 0..BURST {
-            let Ok((from, datagram)) = self.datagrams.try_recv() else { break };
-            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            let Some((from, datagram)) = self.shared.inbox.take_datagram() else { break };
             self.machine.handle_datagram(self.clock.now(), from, &datagram);
             // Whoever asked first is not kept waiting by whoever asks now.
             self.flush();
@@ -348,6 +324,10 @@ impl Turns {
                     if let Some(reply) = self.replies.remove(&order) {
                         let _ = reply.send(result);
                     }
+                    if self.replies.is_empty() {
+                        // An empty map keeps room for several values until it is dropped.
+                        self.replies = BTreeMap::new();
+                    }
                 }
                 Output::Observed { reporter, at } => {
                     if let Some(told) = &mut self.on_observed {
@@ -360,11 +340,15 @@ impl Turns {
 
     /// Until there is something to do.
     fn wait(&self) {
-        let mut select = Select::new();
-        select.recv(&self.control);
-        select.recv(&self.datagrams);
         let keeper = self.keeper.poll_timeout();
         let until = self.machine.poll_timeout().map_or(keeper, |at| at.min(keeper));
-        let _ = select.ready_deadline(self.clock.instant(until));
+        self.shared.inbox.wait(until.since(self.clock.mono()));
+    }
+}
+
+impl Drop for Turns {
+    fn drop(&mut self) {
+        // Also when the thread panics: whoever waits for an answer hears that there will be none.
+        self.shared.inbox.abandon();
     }
 }

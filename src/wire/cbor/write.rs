@@ -49,6 +49,9 @@ pub(super) fn push_string(out: &mut Vec<u8>, major: Major, bytes: &[u8]) {
 /// The head of a map without pairs.
 const EMPTY_MAP: u8 = 0xa0;
 
+/// Room that a map takes at once. A power of two, so that maps of all lengths grow by the same few steps.
+const ROOM: usize = 64;
+
 /// Builds one map, key by key. Keys are given in ascending order, 23 of them at most; the count is put in at the end.
 #[derive(Clone, Debug)]
 pub struct MapWriter {
@@ -65,12 +68,16 @@ impl Default for MapWriter {
 impl MapWriter {
     /// An empty map.
     pub fn new() -> MapWriter {
-        MapWriter { out: vec![EMPTY_MAP], count: 0 }
+        MapWriter { out: Vec::new(), count: 0 }
     }
 
     fn key(&mut self, key: u8) -> &mut Vec<u8> {
         debug_assert!(self.count < 23, "the count of a structure is one byte");
         self.count += 1;
+        if self.out.is_empty() {
+            self.out.reserve_exact(ROOM);
+            self.out.push(EMPTY_MAP);
+        }
         push_head(&mut self.out, Major::Unsigned, key.into());
         &mut self.out
     }
@@ -144,11 +151,11 @@ impl MapWriter {
     /// The map's bytes.
     #[must_use]
     pub fn finish(&mut self) -> Vec<u8> {
-        let mut bytes = std::mem::replace(&mut self.out, vec![EMPTY_MAP]);
-        if let Some(first) = bytes.first_mut() {
-            *first |= self.count.min(23);
+        let (mut bytes, count) = (std::mem::take(&mut self.out), std::mem::take(&mut self.count));
+        match bytes.first_mut() {
+            Some(first) => *first |= count.min(23),
+            None => bytes.push(EMPTY_MAP),
         }
-        self.count = 0;
         bytes
     }
 }
