@@ -18,7 +18,7 @@ use super::threads::STACK;
 use crate::base::{Error, Now, Result};
 use crate::identity::SignKey;
 use crate::kad::{Authority, DATAGRAM_BYTES_MAX, Done, Id, Machine, Output, Policy};
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use files::Keeper;
 use inbox::Inbox;
 use parking_lot::Mutex;
