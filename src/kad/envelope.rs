@@ -89,7 +89,7 @@ pub struct Received {
 pub fn encode_datagram(header: &Header, message: &Message, key: &SignKey) -> Result<Vec<u8>, Fault> {
     let (header, body) = (header.encode(message.kind()), message.encode_body());
     let signature = key.sign(&signed_text(&header, &body));
-    let mut map = MapWriter::new();
+    let mut map = MapWriter::with_room(DATAGRAM_BYTES_MAX);
     let datagram = map.encoded(1, &header).encoded(2, &body).bytes(3, &key.public()).bytes(4, &signature).finish();
     match datagram.len() {
         bytes @ 1201.. => Err(Fault::TooLarge { bytes, max: DATAGRAM_BYTES_MAX }),

@@ -24,6 +24,17 @@ pub enum PeerHealthState {
     Bad = 2,
 }
 
+impl PeerHealthState {
+    /// Who is turned to first: the good ones, then those nobody knows.
+    pub(super) fn rank(self) -> u8 {
+        match self {
+            PeerHealthState::Good => 0,
+            PeerHealthState::Unknown => 1,
+            PeerHealthState::Bad => 2,
+        }
+    }
+}
+
 /// Places whose nodes have answered, beside those where peers are reached; and for how long all of them count.
 const PROVEN_MAX: usize = 4096;
 const PROVEN_FOR: Duration = Duration::from_secs(30 * 60);

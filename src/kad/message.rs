@@ -1,7 +1,7 @@
 //! The ten messages and their bodies (dht.md §4).
 
 use super::endpoint::{decode_observed, encode_observed};
-use super::{Fault, Id, NodeInfo, SignedRecord};
+use super::{DATAGRAM_BYTES_MAX, Fault, Id, NodeInfo, SignedRecord};
 use crate::identity::Address;
 use crate::wire::cbor::{MapWriter, Reader};
 use std::net::SocketAddr;
@@ -142,7 +142,7 @@ impl Message {
 
     /// The body's canonical CBOR.
     pub fn encode_body(&self) -> Vec<u8> {
-        let mut map = MapWriter::new();
+        let mut map = MapWriter::with_room(DATAGRAM_BYTES_MAX);
         match self {
             Message::Ping { address } => map.bytes(1, address.as_bytes()),
             Message::Pong { address, observed } => {
@@ -150,7 +150,7 @@ impl Message {
             }
             Message::FindNode { target } => map.bytes(1, target.as_bytes()),
             Message::FindNodeResp { nodes, observed } => {
-                map.optional_list(1, encode_nodes(nodes).as_deref()).bytes(2, &encode_observed(*observed))
+                map.optional_maps(1, nodes.as_deref(), NodeInfo::write).bytes(2, &encode_observed(*observed))
             }
             Message::FindValue { target, rec_type } => {
                 map.bytes(1, target.as_bytes());
@@ -160,14 +160,13 @@ impl Message {
                 &mut map
             }
             Message::FindValueResp { nodes, record, observed, records } => {
-                map.optional_list(1, encode_nodes(nodes).as_deref());
+                map.optional_maps(1, nodes.as_deref(), NodeInfo::write);
                 if let Some(record) = record {
                     map.encoded(2, &record.encode());
                 }
                 map.bytes(3, &encode_observed(*observed));
                 if !records.is_empty() {
-                    let records: Vec<_> = records.iter().map(SignedRecord::encode).collect();
-                    map.optional_list(4, Some(&records));
+                    map.optional_maps(4, Some(records), SignedRecord::write);
                 }
                 &mut map
             }
@@ -205,9 +204,8 @@ impl Message {
     }
 }
 
-fn encode_nodes(nodes: &Option<Vec<NodeInfo>>) -> Option<Vec<Vec<u8>>> {
-    nodes.as_ref().map(|nodes| nodes.iter().map(NodeInfo::encode).collect())
-}
+/// Nodes for which there is room at once when an answer is read.
+const NODES_ROOM: usize = 16;
 
 fn read_records(reader: &mut Reader<'_>) -> Result<Vec<SignedRecord>, Fault> {
     let mut records = Vec::new();
@@ -242,7 +240,15 @@ impl Fields {
             (kind::FIND_NODE_RESP | kind::FIND_VALUE_RESP, 1) => {
                 self.nodes = r.optional(|r| {
                     let mut nodes = Vec::new();
-                    r.array(|r| NodeInfo::read(r).map(|node| nodes.push(node)))?;
+                    r.array(|r| {
+                        let node = NodeInfo::read(r)?;
+                        if nodes.is_empty() {
+                            // A whole answer's, whatever is said there; nothing grows then.
+                            nodes.reserve_exact(NODES_ROOM);
+                        }
+                        nodes.push(node);
+                        Ok::<_, Fault>(())
+                    })?;
                     Ok::<_, Fault>(nodes)
                 })?;
             }

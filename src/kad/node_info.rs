@@ -39,8 +39,25 @@ impl NodeInfo {
     /// The canonical CBOR: 69 bytes for IPv4 and a port of two bytes, 81 for IPv6.
     pub fn encode(&self) -> Vec<u8> {
         let mut map = MapWriter::new();
+        self.write(&mut map);
+        map.finish()
+    }
+
+    /// How long [`NodeInfo::encode`] is, without writing it.
+    pub(super) fn encoded_len(&self) -> usize {
+        let ip = if self.ip.is_ipv4() { 4 } else { 16 };
+        let port = match self.port {
+            ..=23 => 1,
+            24..=0xff => 2,
+            _ => 3,
+        };
+        // The map's head; address, id and IP address with their keys and heads; the port's key.
+        1 + (2 + 21) + (3 + 32) + (2 + ip) + 1 + port
+    }
+
+    pub(super) fn write(&self, map: &mut MapWriter) {
         map.bytes(1, self.address.as_bytes()).bytes(2, self.node_id.as_bytes()).bytes(3, &ip_bytes(&self.ip));
-        map.uint(4, self.port).finish()
+        map.uint(4, self.port);
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<NodeInfo, Fault> {
@@ -61,5 +78,21 @@ impl NodeInfo {
             ip: ip.ok_or(Fault::Malformed("a node without an IP address of 4 or 16 bytes"))?,
             port,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_is_known_before_it_is_written() {
+        for ip in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"] {
+            for port in [0, 23, 24, 255, 256, u16::MAX] {
+                let at = SocketAddr::new(ip.parse().unwrap(), port);
+                let node = NodeInfo { ip: at.ip(), ..NodeInfo::new(Address::from_bytes([0xa0; 21]), at) };
+                assert_eq!(node.encode().len(), node.encoded_len(), "{at}");
+            }
+        }
     }
 }

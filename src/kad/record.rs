@@ -165,25 +165,34 @@ impl SignedRecord {
     }
 
     /// The first six fields, which are signed.
-    fn start(&self) -> MapWriter {
-        let mut map = MapWriter::new();
+    fn write_signed(&self, map: &mut MapWriter) {
         map.bytes(1, self.address.as_bytes()).uint(2, self.rec_type).optional_bytes(3, self.payload.as_deref());
         map.uint(4, self.seq).uint(5, self.timestamp).uint(6, self.ttl_s);
-        map
     }
 
-    /// The bytes under the signature.
-    pub fn signed_bytes(&self) -> Vec<u8> {
-        [LABEL, &self.start().finish()].concat()
-    }
-
-    /// The canonical CBOR: 145 to 155 bytes and the payload, and a delegation.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut map = self.start();
+    pub(super) fn write(&self, map: &mut MapWriter) {
+        self.write_signed(map);
         map.bytes(7, &self.pubkey).bytes(8, &self.signature);
         if !self.delegation.is_empty() {
             map.bytes(9, &self.delegation);
         }
+    }
+
+    fn writer(&self) -> MapWriter {
+        MapWriter::with_room(160 + self.payload().len() + self.delegation.len())
+    }
+
+    /// The bytes under the signature.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        let mut map = self.writer();
+        self.write_signed(&mut map);
+        [LABEL, &map.finish()].concat()
+    }
+
+    /// The canonical CBOR: 145 to 155 bytes and the payload, and a delegation.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut map = self.writer();
+        self.write(&mut map);
         map.finish()
     }
 

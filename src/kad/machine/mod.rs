@@ -300,6 +300,8 @@ impl Machine {
     }
 
     /// An answer to a request of ours, from where it went, rightly signed.
+    // Not inlined: what it has on the stack would lie below the verification of signatures, which goes deepest.
+    #[inline(never)]
     fn handle_answer(&mut self, now: Now, from: SocketAddr, key: u64, received: Received) {
         self.counters.received += 1;
         let id = Id::of_address(&received.sender);

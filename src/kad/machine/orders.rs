@@ -346,12 +346,8 @@ impl Machine {
 
     /// Peers to begin with next time: good ones first (dht.md §14.2).
     pub fn bootstrap_candidates(&self, max: usize) -> Vec<SocketAddr> {
-        let mut known: Vec<_> = self.table.iter().map(|(_, entry)| entry.info.clone()).collect();
-        known.sort_by_key(|info| match self.health.state(&info.node_id) {
-            crate::kad::PeerHealthState::Good => 0,
-            crate::kad::PeerHealthState::Unknown => 1,
-            crate::kad::PeerHealthState::Bad => 2,
-        });
+        let mut known: Vec<_> = self.table.iter().map(|(_, entry)| &entry.info).collect();
+        known.sort_unstable_by_key(|info| (self.health.state(&info.node_id).rank(), info.node_id));
         let at = known.iter().map(|info| self.health.addr(&info.node_id).unwrap_or_else(|| info.socket_addr()));
         let mut found: Vec<SocketAddr> = Vec::new();
         for at in at {

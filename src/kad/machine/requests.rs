@@ -78,6 +78,8 @@ impl Waiting {
 }
 
 impl Machine {
+    // Not inlined, as `handle_answer` is not.
+    #[inline(never)]
     pub(super) fn handle_request(
         &mut self,
         now: Now,
@@ -177,15 +179,10 @@ impl Machine {
         nodes
     }
 
-    fn nodes_answer(&self, nodes: Vec<NodeInfo>, from: SocketAddr, limit: usize) -> Message {
-        let mut answer = Message::FindNodeResp { nodes: listed(nodes), observed: from };
-        while answer.encode_body().len() > limit
-            && let Message::FindNodeResp { nodes: Some(nodes), .. } = &mut answer
-            && nodes.len() > 1
-        {
-            nodes.pop();
-        }
-        answer
+    fn nodes_answer(&self, mut nodes: Vec<NodeInfo>, from: SocketAddr, limit: usize) -> Message {
+        let bare = Message::FindNodeResp { nodes: None, observed: from }.encode_body().len();
+        nodes.truncate(fitting(&nodes, limit.saturating_sub(bare)).max(1));
+        Message::FindNodeResp { nodes: listed(nodes), observed: from }
     }
 
     /// Records and nodes that fit. The Go node leaves out nodes first, then the oldest records, and sends the newest endpoint
@@ -203,7 +200,7 @@ impl Machine {
         let mut record = endpoint.flatten().filter(|_| !fair).map(Box::new);
         if fair && !records.is_empty() {
             let mut left = limit
-                .saturating_sub(BARE_BYTES + nodes.iter().take(NODES_MIN).map(|n| n.encode().len()).sum::<usize>());
+                .saturating_sub(BARE_BYTES + nodes.iter().take(NODES_MIN).map(NodeInfo::encoded_len).sum::<usize>());
             let mut fits = |record: &SignedRecord| {
                 let bytes = record.encode().len();
                 let fits = bytes <= left;
@@ -217,24 +214,22 @@ impl Machine {
                 records.extend(first);
             }
         }
+        // Nodes are left out first, then records.
+        let least = if fair { 0 } else { 1 };
         loop {
-            let answer = Message::FindValueResp { nodes: listed(nodes), record, observed: from, records };
-            let least = if fair { 0 } else { 1 };
-            if answer.encode_body().len() <= limit {
-                return answer;
-            }
+            let bare = Message::FindValueResp { nodes: None, record, observed: from, records };
+            let bytes = bare.encode_body().len();
             // Taken apart again: nothing is copied to see whether it fits.
-            let Message::FindValueResp { nodes: tried, record: endpoint, records: held, .. } = answer else {
-                return answer;
-            };
-            (nodes, record, records) = (tried.unwrap_or_default(), endpoint, held);
-            if nodes.len() > least {
-                nodes.pop();
-            } else if records.len() > least {
-                if fair { drop(records.pop()) } else { drop(records.remove(0)) }
-            } else {
+            let Message::FindValueResp { record: endpoint, records: held, .. } = bare else { return bare };
+            (record, records) = (endpoint, held);
+            let fit = fitting(&nodes, limit.saturating_sub(bytes));
+            let fits = bytes <= limit && fit >= nodes.len().min(least);
+            if fits || records.len() <= least {
+                nodes.truncate(fit.max(least));
                 return Message::FindValueResp { nodes: listed(nodes), record, observed: from, records };
             }
+            nodes.truncate(least);
+            if fair { drop(records.pop()) } else { drop(records.remove(0)) }
         }
     }
 
@@ -262,6 +257,19 @@ impl Machine {
         let transaction = TxId::random(&mut self.rng);
         self.transmit(claimed, &Message::NatProbeEcho { token }, transaction);
     }
+}
+
+/// How many of these, from the first on, have room in so many bytes.
+fn fitting(nodes: &[NodeInfo], room: usize) -> usize {
+    // More than 23 have a longer head.
+    let mut left = room.saturating_sub(usize::from(nodes.len() > 23));
+    let fits = |node: &&NodeInfo| {
+        let bytes = node.encoded_len();
+        let fits = bytes <= left;
+        left = left.saturating_sub(bytes);
+        fits
+    };
+    nodes.iter().take_while(fits).count()
 }
 
 /// A list of nodes as answers have it: none for nobody.

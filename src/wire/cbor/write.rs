@@ -49,14 +49,17 @@ pub(super) fn push_string(out: &mut Vec<u8>, major: Major, bytes: &[u8]) {
 /// The head of a map without pairs.
 const EMPTY_MAP: u8 = 0xa0;
 
-/// Room that a map takes at once. A power of two, so that maps of all lengths grow by the same few steps.
-const ROOM: usize = 64;
+/// Room that a map takes at once: enough for most that are part of others.
+const ROOM: usize = 96;
 
 /// Builds one map, key by key. Keys are given in ascending order, 23 of them at most; the count is put in at the end.
 #[derive(Clone, Debug)]
 pub struct MapWriter {
     out: Vec<u8>,
+    /// Where the map begins; it may stand in another one.
+    start: usize,
     count: u8,
+    room: usize,
 }
 
 impl Default for MapWriter {
@@ -68,14 +71,20 @@ impl Default for MapWriter {
 impl MapWriter {
     /// An empty map.
     pub fn new() -> MapWriter {
-        MapWriter { out: Vec::new(), count: 0 }
+        MapWriter::with_room(ROOM)
+    }
+
+    /// An empty map with room for so many bytes; it grows if it is longer. A list that grows leaves blocks of all sizes
+    /// behind, of which an allocator keeps many for each thread.
+    pub fn with_room(room: usize) -> MapWriter {
+        MapWriter { out: Vec::new(), start: 0, count: 0, room }
     }
 
     fn key(&mut self, key: u8) -> &mut Vec<u8> {
         debug_assert!(self.count < 23, "the count of a structure is one byte");
         self.count += 1;
-        if self.out.is_empty() {
-            self.out.reserve_exact(ROOM);
+        if self.out.len() == self.start {
+            self.out.reserve_exact(self.room);
             self.out.push(EMPTY_MAP);
         }
         push_head(&mut self.out, Major::Unsigned, key.into());
@@ -137,6 +146,24 @@ impl MapWriter {
         self
     }
 
+    /// A list of maps, or null for none. They are written where they stand; nothing is copied.
+    pub fn optional_maps<T>(
+        &mut self,
+        key: u8,
+        values: Option<&[T]>,
+        write: impl Fn(&T, &mut MapWriter),
+    ) -> &mut MapWriter {
+        let Some(values) = values else { return self.null(key) };
+        push_head(self.key(key), Major::Array, values.len() as u64);
+        for value in values {
+            let out = std::mem::take(&mut self.out);
+            let mut inner = MapWriter { start: out.len(), out, count: 0, room: 0 };
+            write(value, &mut inner);
+            self.out = inner.finish();
+        }
+        self
+    }
+
     /// A list of values that are encoded already, or null for none.
     pub fn optional_list(&mut self, key: u8, values: Option<&[Vec<u8>]>) -> &mut MapWriter {
         let Some(values) = values else { return self.null(key) };
@@ -151,8 +178,9 @@ impl MapWriter {
     /// The map's bytes.
     #[must_use]
     pub fn finish(&mut self) -> Vec<u8> {
-        let (mut bytes, count) = (std::mem::take(&mut self.out), std::mem::take(&mut self.count));
-        match bytes.first_mut() {
+        let (start, count) = (std::mem::take(&mut self.start), std::mem::take(&mut self.count));
+        let mut bytes = std::mem::take(&mut self.out);
+        match bytes.get_mut(start) {
             Some(first) => *first |= count.min(23),
             None => bytes.push(EMPTY_MAP),
         }
@@ -172,5 +200,11 @@ mod tests {
         map.bytes(6, b"").text(7, "é").optional_list(8, Some(&[vec![1], vec![2]])).encoded(24, &[0xa0]);
         assert_eq!(hex::encode(map.finish()), "a9011702181803f504f6058006400762c3a90882010218 18a0".replace(' ', ""));
         assert_eq!(map.finish(), [0xa0], "a writer starts anew");
+        map.uint(1, 9u8).optional_maps(2, Some(&[5u8, 0]), |number, map| {
+            if *number > 0 {
+                map.uint(1, *number).uint(3, *number);
+            }
+        });
+        assert_eq!(hex::encode(map.optional_maps(4, None::<&[u8]>, |_, _| {}).finish()), "a301090282a201050305a004f6");
     }
 }
