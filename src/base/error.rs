@@ -67,6 +67,11 @@ pub enum Refusal {
     Handshake(String),
     /// The certificate shown is not one that is trusted. Nothing was sent.
     Certificate(String),
+    /// A message of a secure session is not what the holder of the expected keys would have sent now: forged, changed,
+    /// replayed or out of order. Which of them is not told.
+    BadProof,
+    /// The link would have been less than was promised, so there is none; the text says what was missing.
+    Downgrade(String),
     /// The peer does not show that what was found about it is right.
     Unconfirmed(String),
     /// The key is not on the allowlist.
@@ -138,6 +143,8 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::Handshake(reason) => write!(f, "handshake rejected: {reason}"),
             Refusal::Certificate(why) => write!(f, "wrong certificate: {why}"),
+            Refusal::BadProof => f.write_str("bad proof: not sent now by the holder of the expected key"),
+            Refusal::Downgrade(why) => write!(f, "downgrade refused: {why}"),
             Refusal::Unconfirmed(why) => write!(f, "not confirmed: {why}"),
             Refusal::NotAllowed => f.write_str("peer not authorized"),
             Refusal::Permission(grant) => write!(f, "not permitted: this key lacks the grant {grant}"),

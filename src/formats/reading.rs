@@ -36,6 +36,26 @@ pub fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>
     Ok(Option::deserialize(d)?.unwrap_or_default())
 }
 
+/// For `with` on an array of bytes: standard padded base64, read strictly, so that a value has one text.
+pub mod base64_array {
+    use crate::base::{base64_decode_strict, base64_encode};
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer, const N: usize>(bytes: &[u8; N], s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&base64_encode(bytes))
+    }
+
+    /// # Errors
+    /// Any other spelling or length.
+    pub fn deserialize<'de, D: Deserializer<'de>, const N: usize>(d: D) -> Result<[u8; N], D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        let bytes = base64_decode_strict("bytes", &text).map_err(serde::de::Error::custom)?;
+        bytes.try_into().map_err(|_| serde::de::Error::custom("wrong length"))
+    }
+}
+
 /// For `deserialize_with` on a byte field: base64 text as Go reads it, an array of numbers, or null.
 ///
 /// # Errors

@@ -8,8 +8,8 @@ use super::deploy::{
 use super::raw::base64;
 use super::ueps::UepsFrame;
 use super::{Gossip, MessageType, RawPayload, Stats};
-use crate::base::{Error, Result, base64_decode_strict, base64_encode};
-use crate::formats::reading::{go_bytes, go_bytes_or_empty, null_is_default, object_only};
+use crate::base::{Error, Result};
+use crate::formats::reading::{base64_array, go_bytes, go_bytes_or_empty, null_is_default, object_only};
 use crate::identity::{NodeIdentity, PublicKey, verify_bind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -305,13 +305,14 @@ fn announcement<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<A
 }
 
 fn key_text<S: Serializer, const N: usize>(bytes: &Option<[u8; N]>, s: S) -> std::result::Result<S::Ok, S::Error> {
-    s.serialize_str(&base64_encode(bytes.as_ref().map_or(&[][..], |b| b)))
+    match bytes {
+        Some(bytes) => base64_array::serialize(bytes, s),
+        None => s.serialize_none(),
+    }
 }
 
 fn strict<'de, D: Deserializer<'de>, const N: usize>(d: D) -> std::result::Result<Option<[u8; N]>, D::Error> {
-    let text = String::deserialize(d)?;
-    let bytes = base64_decode_strict("key", &text).map_err(serde::de::Error::custom)?;
-    bytes.try_into().map(Some).map_err(|_| serde::de::Error::custom("wrong length"))
+    base64_array::deserialize(d).map(Some)
 }
 
 /// Payload of `disconnect`.

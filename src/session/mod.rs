@@ -14,6 +14,7 @@ pub mod handshake;
 mod inbound;
 mod limit;
 mod outbound;
+pub mod secure;
 
 pub use challenges::Challenges;
 pub use dialogue::{Dialogue, DialogueConfig, Dropped, Hangup, Opening, Verdict};
