@@ -5,7 +5,8 @@
 use rigmesh::base::{Now, Rng, Time, Timestamp};
 use rigmesh::identity::{Identity, PublicKey, Role};
 use rigmesh::message::{Message, Payload, Ping};
-use rigmesh::session::{Challenges, Expect, Initiator, Lane, Outbound, OutboundLimits};
+use rigmesh::session::secure::Statement;
+use rigmesh::session::{Challenges, Expect, InboundLimits, Initiator, Known, Lane, OutboundLimits, Security, halves};
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -93,13 +94,17 @@ fn address(child: &mut Child) -> String {
 fn connect(address: &str, peer: &Identity, key: &PublicKey, rng: &mut Rng) -> WebSocket<TcpStream> {
     let (mut ws, _) =
         tungstenite::client::client(format!("ws://{address}/ws"), TcpStream::connect(address).unwrap()).unwrap();
-    let (initiator, text) = Initiator::start(peer, Expect::Key(*key), now(), rng, &mut Challenges::new());
+    let security = Security::On { statement: Box::new(Statement::new(peer, Vec::new(), 1 << 20)), required: true };
+    let (initiator, text) =
+        Initiator::start(peer, Expect::Key(*key), &security, now(), rng, &mut Challenges::new()).unwrap();
     ws.send(WsMessage::text(String::from_utf8(text).unwrap())).unwrap();
     let ack = ws.read().unwrap().into_data();
-    let established = initiator.handle_ack(peer, &ack).unwrap();
+    let dialled = initiator.handle_ack(peer, &security, &ack, |_| Known::default()).unwrap();
+    ws.send(WsMessage::binary(dialled.proof.unwrap())).unwrap();
     let ping = Payload::Ping(Ping { sent_at: 1, rigmesh: None });
     let message = Message::new(now(), rng, &peer.id().to_string(), &key.node_id().to_string(), &ping);
-    let mut outbound = Outbound::new(established.link_key, rng.fork(), OutboundLimits::default(), Time::ZERO);
+    let limits = InboundLimits::new(100, 50);
+    let (mut outbound, _) = halves(dialled.keys, rng.fork(), OutboundLimits::default(), limits, 1 << 20, Time::ZERO);
     outbound.handle_send(Lane::Control, message.encode().into_bytes()).unwrap();
     let mut frame = Vec::new();
     assert!(outbound.poll_frame(Time::ZERO, now().wall.unix_seconds(), &mut frame).unwrap());

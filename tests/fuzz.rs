@@ -16,6 +16,8 @@ mod levin;
 mod objects;
 #[path = "fuzz/packets.rs"]
 mod packets;
+#[path = "fuzz/sessions.rs"]
+mod sessions;
 
 use rigmesh::base::{Now, Rng, Time, Timestamp, base64_encode, check_json};
 use rigmesh::formats::smsg::{self, Compression, Format, LinkKey, SealOptions, SmsgMessage, open_link};
@@ -26,7 +28,8 @@ use rigmesh::formats::{gojson, sigil, squeeze, trix};
 use rigmesh::identity::{Identity, NodeIdentity, Role};
 use rigmesh::message::{Message, Payload};
 use rigmesh::miners::xmrig::{parse_backends, parse_summary};
-use rigmesh::session::{Challenges, Expect, Initiator, Responded, respond};
+use rigmesh::session::secure::Statement;
+use rigmesh::session::{Challenges, Expect, Initiator, Known, Responded, Security, respond};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -63,6 +66,12 @@ static TARGETS: &[Target] = &[
             let inner = nested(levels - 2);
             format!(r#"{{"id":"a","type":"handshake","payload":{{"version":"9","x":{inner}}}}}"#).into_bytes()
         },
+    },
+    Target { name: "session_frames", law: sessions::frames, deepest: session_parts },
+    Target {
+        name: "session_statement",
+        law: sessions::statement,
+        deepest: |levels| sessions::deep_statement(&nested(levels - 1)),
     },
     Target { name: "node_json", law: node_json, deepest: |levels| nested(levels).into_bytes() },
     Target {
@@ -325,12 +334,24 @@ fn handshake(bytes: &[u8]) -> bool {
     let now = Now { mono: Time::ZERO, wall: Timestamp::from_unix(1_800_000_000, 0) };
     let (mut rng, mut challenges) = (Rng::from_number(5), Challenges::new());
     let local = Identity::generate("fuzz", Role::Worker, now.wall, &mut rng).unwrap();
-    let (initiator, _) = Initiator::start(&local, Expect::Anyone, now, &mut rng, &mut challenges);
-    assert!(initiator.handle_ack(&local, bytes).is_err(), "a fresh challenge was answered");
-    match respond(&local, bytes, |_| Ok(()), now, &mut rng, &mut challenges) {
-        Responded::Accept { ack, established } => {
+    let statement = Box::new(Statement::new(&local, Vec::new(), 1 << 20));
+    let secure = Security::On { statement, required: false };
+    for security in [&Security::Off, &secure] {
+        let (initiator, _) =
+            Initiator::start(&local, Expect::Anyone, security, now, &mut rng, &mut challenges).unwrap();
+        let answered = initiator.handle_ack(&local, security, bytes, |_| Known::default());
+        assert!(answered.is_err(), "a fresh challenge was answered");
+    }
+    let admit = |_: &_| Ok(Known::default());
+    match respond(&local, &secure, bytes, admit, now, &mut rng, &mut challenges) {
+        Responded::Accept { ack, established, .. } => {
             assert!(ack.len() < 4096 && established.key.node_id() == established.id);
             assert_ne!(established.key, local.public_key());
+            true
+        }
+        Responded::Await { ack, half_open } => {
+            assert!(ack.len() < 4096);
+            assert!(half_open.handle_proof(bytes).is_err(), "somebody proved a key with a text");
             true
         }
         // The reply's `to` repeats at most what was sent, escaped.
@@ -340,6 +361,12 @@ fn handshake(bytes: &[u8]) -> bool {
         }
         Responded::Close(_) => false,
     }
+}
+
+/// A message in so many parts, 32 of which fill it.
+fn session_parts(levels: usize) -> Vec<u8> {
+    let part = |more: u8| [&130u16.to_le_bytes()[..], &[1, more], &[7; 128]].concat();
+    [part(1).repeat(levels - 1), part(0)].concat()
 }
 
 /// The most bytes that may come out of a file: more than any input has, so that plain ones pass.

@@ -370,7 +370,7 @@ fn a_node_without_miners_says_so_by_error_1004() {
 mod stuck {
     use super::*;
     use rigmesh::identity::{Identity, Role};
-    use rigmesh::session::{Challenges, Expect, Initiator, Lane, Outbound, OutboundLimits};
+    use rigmesh::session::{Challenges, Expect, Initiator, Known, Lane, LinkKeys, Outbound, OutboundLimits, Security};
     use tungstenite::{Message as WsMessage, WebSocket};
 
     pub(crate) struct Peer {
@@ -388,17 +388,20 @@ mod stuck {
             let (initiator, text) = Initiator::start(
                 &identity,
                 Expect::Key(hub.identity().public_key()),
+                &Security::Off,
                 now,
                 &mut rng,
                 &mut Challenges::new(),
-            );
+            )
+            .unwrap();
             ws.send(WsMessage::text(String::from_utf8(text).unwrap())).unwrap();
             let ack = ws.read().unwrap().into_data();
-            let established = initiator.handle_ack(&identity, &ack).unwrap();
+            let dialled = initiator.handle_ack(&identity, &Security::Off, &ack, |_| Known::default()).unwrap();
+            let LinkKeys::Plain(link_key) = dialled.keys else { panic!("nothing was offered") };
             // One ping of ours proves us.
             let ping = Payload::Ping(rigmesh::message::Ping { sent_at: 1, rigmesh: None });
             let message = Message::new(now, &mut rng, &identity.id().to_string(), &hub.id().to_string(), &ping);
-            let mut outbound = Outbound::new(established.link_key, rng.fork(), OutboundLimits::default(), now.mono);
+            let mut outbound = Outbound::new(link_key, rng.fork(), OutboundLimits::default(), now.mono);
             outbound.handle_send(Lane::Control, message.encode().into_bytes()).unwrap();
             let mut frame = Vec::new();
             assert!(outbound.poll_frame(now.mono, 1_800_000_000, &mut frame).unwrap());

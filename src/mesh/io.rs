@@ -61,6 +61,8 @@ pub(crate) enum Input {
     },
     /// A frame opened.
     Message { link: LinkId, message: Message },
+    /// The peer of a secure session breaks its rules: it is told so, and that is the end.
+    LinkBroken { link: LinkId, why: &'static str },
     /// The connection is gone.
     LinkDown { link: LinkId, why: Error },
     /// A dial failed.
@@ -450,6 +452,8 @@ pub struct LinkInfo {
     pub active: bool,
     /// Whether it announced itself as a RigMesh node.
     pub rigmesh: bool,
+    /// Whether it is a secure session.
+    pub secure: bool,
     /// The extensions it announced, such as `chunk1`.
     pub caps: Vec<String>,
     /// Its address in the DHT: that of the signing key it has shown on this link.

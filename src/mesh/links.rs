@@ -37,6 +37,8 @@ pub(crate) struct Link {
     /// Packets that came over this link.
     pub(crate) packets: ReplayWindow,
     pub(crate) since: Timestamp,
+    /// When the key was proven on it.
+    pub(crate) proven_at: Option<Time>,
     /// The extensions that the peer announced on this link.
     pub(crate) caps: Vec<String>,
     /// The signing key that the peer has shown on this link.
@@ -73,11 +75,16 @@ struct Flaps {
     banned_until: Option<Time>,
 }
 
+/// Secure sessions of one pair dialled from both ends within this time are one too many for both.
+const CROSSED: Duration = Duration::from_secs(5);
+
 /// What a newly proven link changes.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Promotion {
     /// It is the peer's active link now; these older ones must go.
     Active(Vec<LinkId>),
+    /// It must go: both ends dialled at once, and both keep this one.
+    Crossed(LinkId),
     /// It must go: the key lives at two addresses.
     Refused,
 }
@@ -154,20 +161,33 @@ impl Links {
         self.all.get(&id).is_some_and(|l| self.active.get(&l.key) == Some(&id))
     }
 
-    /// A link was proven: it becomes the active one, the first goes on being read.
-    pub(crate) fn promote(&mut self, id: LinkId, now: Time) -> Promotion {
-        let Some(link) = self.all.get(&id) else { return Promotion::Active(Vec::new()) };
-        let (key, peer) = (link.key, link.peer.clone());
+    /// A link was proven: it becomes the active one. An older 1.0 link goes on being read; a secure session is the only
+    /// link of its pair (secure-session.md §2). `own` is our own key.
+    pub(crate) fn promote(&mut self, id: LinkId, own: &PublicKey, now: Time) -> Promotion {
+        let Some(link) = self.all.get_mut(&id) else { return Promotion::Active(Vec::new()) };
+        link.proven_at = Some(now);
+        let (key, peer, secure, side) = (link.key, link.peer.clone(), link.dialogue.is_secure(), link.dialogue.side());
         let host = host_of(&link.address).to_owned();
         let replaced = self.active.get(&key).copied().filter(|old| *old != id);
         if let Some(old) = replaced {
+            let crossed = self.all.get(&old).is_some_and(|old| {
+                let both = secure && old.dialogue.is_secure() && old.dialogue.side() != side;
+                both && old.proven_at.is_some_and(|at| now.since(at) <= CROSSED)
+            });
+            // Both keep the one that the smaller key dialled.
+            if crossed && (side == Side::Initiator) != (own < &key) {
+                return Promotion::Crossed(old);
+            }
+            if crossed {
+                self.activate(id, key, peer);
+                return Promotion::Active(vec![old]);
+            }
             let old_host = self.all.get(&old).map_or("", |l| host_of(&l.address)).to_owned();
             if self.flaps.entry(key).or_default().replaced(now, &old_host, host) {
                 return Promotion::Refused;
             }
         }
-        self.active.insert(key, id);
-        self.active_peers.insert(peer, id);
+        self.activate(id, key, peer);
         let mut older: Vec<(Time, LinkId)> = self
             .all
             .iter()
@@ -175,8 +195,13 @@ impl Links {
             .map(|(other, l)| (l.dialogue.heard_at(), *other))
             .collect();
         older.sort();
-        let surplus = older.len().saturating_sub(OLDER_MAX);
+        let surplus = if secure { older.len() } else { older.len().saturating_sub(OLDER_MAX) };
         Promotion::Active(older.into_iter().take(surplus).map(|(_, id)| id).collect())
+    }
+
+    fn activate(&mut self, id: LinkId, key: PublicKey, peer: String) {
+        self.active.insert(key, id);
+        self.active_peers.insert(peer, id);
     }
 
     /// Whether newcomers of this key are refused now.
@@ -228,6 +253,7 @@ impl Links {
             proven: link.dialogue.is_proven(),
             active: self.is_active(id),
             rigmesh: link.dialogue.is_rigmesh(),
+            secure: link.dialogue.is_secure(),
             caps: link.caps.clone(),
             dht_address: link.sign.map(|sign| Address::of_ed25519(&sign)),
             since: link.since,

@@ -79,6 +79,7 @@ const MARKS_EVERY: Duration = Duration::from_secs(1);
 /// The node.
 pub(crate) struct Mesh {
     config: MeshConfig,
+    key: PublicKey,
     id: String,
     name: String,
     started: Timestamp,
@@ -107,7 +108,7 @@ pub(crate) struct Mesh {
 impl Mesh {
     pub(crate) fn new(
         config: MeshConfig,
-        id: String,
+        key: PublicKey,
         name: String,
         registry: Arc<RwLock<PeerRegistry>>,
         marks: MarksTable,
@@ -116,7 +117,8 @@ impl Mesh {
     ) -> Mesh {
         Mesh {
             config,
-            id,
+            key,
+            id: key.node_id().to_string(),
             name,
             started: now.wall,
             registry,
@@ -177,7 +179,7 @@ impl Mesh {
                     return;
                 }
                 let dialogue = Dialogue::new(self.config.dialogue.clone(), self.id.clone(), &established, now.mono);
-                let Established { identity, key, id, ueps_key, .. } = *established;
+                let Established { identity, key, id, ueps_key, session, .. } = *established;
                 let (peer, since) = (id.to_string(), now.wall);
                 self.links.insert(
                     link,
@@ -193,15 +195,24 @@ impl Mesh {
                         ueps_key,
                         packets: ReplayWindow::new(intents::REPLAYS_MAX),
                         since,
+                        proven_at: None,
                         caps: Vec::new(),
                         sign: None,
                         gossip: LinkGossip::default(),
                         closing: false,
                     },
                 );
+                if let Some(session) = session {
+                    self.handle_session(now, link, &session.statement);
+                }
                 self.drive_link(now, link); // the first ping is due
             }
             Input::Message { link, message } => self.handle_message(now, link, message),
+            Input::LinkBroken { link, why } => {
+                log::warn!(target: "mesh", link = link.0; "a secure session is over: {why}");
+                let error = Error::malformed("frame", why);
+                self.say_goodbye(now, link, why, DisconnectCode::PROTOCOL_ERROR, &error);
+            }
             Input::LinkDown { link, why } => self.handle_link_down(now, link, &why),
             Input::DialFailed { dial, why } => self.fail_dial(now, Some(dial), &why),
             Input::MarksSaved { version, result } => self.release(now, version, &result),

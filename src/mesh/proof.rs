@@ -1,13 +1,29 @@
 //! What happens at the moment a link is proven: not before it does a peer enter the registry,
 //! displace an older link, or receive anything but pings (mesh.md §8).
 
-use super::io::{Answer, LinkId, Output};
+use super::io::{Answer, DialId, LinkId, Output};
 use super::links::{Promotion, copied_error};
 use super::{DisconnectCode, Mesh};
 use crate::base::{Error, Now, Refusal};
 use crate::peers::Admission;
+use crate::session::secure::Statement;
 
 impl Mesh {
+    /// A secure session begins proven, and all that a 1.0 link announces later was said in its handshake.
+    pub(super) fn handle_session(&mut self, now: Now, id: LinkId, statement: &Statement) {
+        let Some(link) = self.links.link_mut(id) else { return };
+        link.caps.clone_from(&statement.caps);
+        let (burst, rate) = self.config.dialogue.announced_limit;
+        link.limits.set(burst, rate);
+        if !self.handle_proven(now, id) {
+            return;
+        }
+        self.handle_bind(now, id, statement.sign);
+        self.feeds_link_up(now, id);
+        self.settle_hunts(now, id);
+        self.gossip_begins(now, id);
+    }
+
     /// Returns `false` when the link must not go on.
     pub(super) fn handle_proven(&mut self, now: Now, id: LinkId) -> bool {
         let Some(link) = self.links.link(id) else { return false };
@@ -27,8 +43,14 @@ impl Mesh {
             self.say_goodbye(now, id, "peer not authorized", DisconnectCode::GOING_AWAY, &Refusal::NotAllowed.into());
             return false;
         }
-        let surplus = match self.links.promote(id, now.mono) {
+        let surplus = match self.links.promote(id, &self.key, now.mono) {
             Promotion::Active(surplus) => surplus,
+            Promotion::Crossed(kept) => {
+                self.serve_waiters(now, kept, dial, &peer);
+                let why = Error::Unreachable("the other end dialled at the same time".to_owned());
+                self.say_goodbye(now, id, "replaced", DisconnectCode::GOING_AWAY, &why);
+                return false;
+            }
             Promotion::Refused => {
                 log::error!(target: "mesh", peer = peer.as_str(); "{}", super::links::COPIED);
                 self.say_goodbye(now, id, super::links::COPIED, DisconnectCode::GOING_AWAY, &copied_error());
@@ -59,13 +81,12 @@ impl Mesh {
         }
         log::info!(target: "mesh", peer = peer.as_str(), name = crate::base::quote_value(&identity.name).as_ref(), dialled = dial.is_some(); "link proven");
         self.outputs.push_back(Output::Proven { link: id });
-        self.serve_waiters(now, id, &peer);
+        self.serve_waiters(now, id, dial, &peer);
         true
     }
 
-    /// Answers those who waited for this link and sends the calls that did.
-    fn serve_waiters(&mut self, now: Now, id: LinkId, peer: &str) {
-        let dial = self.links.link(id).and_then(|l| l.dial);
+    /// Answers those who waited for this link, or for what came of the dial, and sends the calls that did.
+    fn serve_waiters(&mut self, now: Now, id: LinkId, dial: Option<DialId>, peer: &str) {
         let attempt = dial.and_then(|dial| {
             self.dials.handle_up(now.mono, dial);
             self.dials.finish(dial)

@@ -8,7 +8,7 @@ use super::deploy::{
 use super::raw::base64;
 use super::ueps::UepsFrame;
 use super::{Gossip, MessageType, RawPayload, Stats};
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, base64_decode_strict};
 use crate::formats::reading::{base64_array, go_bytes, go_bytes_or_empty, null_is_default, object_only};
 use crate::identity::{NodeIdentity, PublicKey, verify_bind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -211,6 +211,29 @@ pub struct Handshake {
     /// Protocol version text.
     #[serde(deserialize_with = "null_is_default")]
     pub version: String,
+    /// The offer of a secure session, as it stands: [`SecureOffer`]. Go ignores it.
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub secure: Option<RawPayload>,
+}
+
+/// The offer of a secure session inside a [`Handshake`] (secure-session.md §1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecureOffer {
+    /// Versions the initiator speaks.
+    pub v: Vec<u32>,
+    /// The first Noise message.
+    #[serde(serialize_with = "base64", deserialize_with = "strict_bytes")]
+    pub m: Vec<u8>,
+}
+
+/// Its answer inside a [`HandshakeAck`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecureAnswer {
+    /// The version chosen.
+    pub v: u32,
+    /// The second Noise message.
+    #[serde(serialize_with = "base64", deserialize_with = "strict_bytes")]
+    pub m: Vec<u8>,
 }
 
 /// Payload of `handshake_ack`.
@@ -229,6 +252,19 @@ pub struct HandshakeAck {
     /// Why not; left out when empty.
     #[serde(deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// The answer to the offer of a secure session, as it stands: [`SecureAnswer`].
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub secure: Option<RawPayload>,
+}
+
+/// A key that is there counts, whatever it holds.
+fn present<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<RawPayload>, D::Error> {
+    RawPayload::deserialize(d).map(Some)
+}
+
+fn strict_bytes<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<u8>, D::Error> {
+    let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+    base64_decode_strict("bytes", &text).map_err(serde::de::Error::custom)
 }
 
 /// Payload of `ping`.

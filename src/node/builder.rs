@@ -29,7 +29,8 @@ use crate::runtime::queues::queues;
 use crate::runtime::threads::Threads;
 use crate::runtime::ueps::{UepsListener, load_keys};
 use crate::runtime::whereabouts::{Advertised, WhereSettings, Whereabouts, fleet_secret};
-use crate::session::{Challenges, DialogueConfig, OutboundLimits};
+use crate::session::secure::Statement;
+use crate::session::{Challenges, DialogueConfig, OutboundLimits, Security};
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -213,10 +214,22 @@ impl NodeBuilder {
         let threads = Arc::new(Threads::default());
         let (control, inbox, queues) = queues();
         let listener = self.listen.as_deref().map(Listener::bind).transpose()?;
+        let dialogue = dialogue_config(&config, &identity, self.miners.is_some());
+        let security = match config.secure {
+            true => Security::On {
+                statement: Box::new(Statement::new(
+                    &identity,
+                    dialogue.announcement.caps.clone(),
+                    config.message_bytes_max,
+                )),
+                required: config.require_secure,
+            },
+            false => Security::Off,
+        };
         let opener = Arc::new(Opener {
-            settings: net_settings(&config)?,
+            settings: net_settings(&config, security)?,
             identity: identity.clone(),
-            registry: registry.inner().clone(),
+            registry: registry.clone(),
             challenges: Mutex::new(Challenges::new()),
             rng: Mutex::new(rng.fork()),
             gate: Gate::new(GateLimits {
@@ -231,7 +244,7 @@ impl NodeBuilder {
             stopping: AtomicBool::new(false),
         });
         let mesh_config = MeshConfig {
-            dialogue: Arc::new(dialogue_config(&config, &identity, self.miners.is_some())),
+            dialogue: Arc::new(dialogue),
             frame_bytes_max: config.message_bytes_max,
             works: self.miners.is_some(),
             trust_all: self.trust_all,
@@ -243,7 +256,7 @@ impl NodeBuilder {
         let info = identity.info();
         let mesh = Mesh::new(
             mesh_config,
-            info.id.clone(),
+            identity.public_key(),
             info.name.clone(),
             registry.inner().clone(),
             marks,
@@ -433,7 +446,7 @@ fn installer(
     Ok(Arc::new(Installer { slots, limits, data_dir, identity, miners, profiles }))
 }
 
-fn net_settings(config: &Config) -> Result<NetSettings> {
+fn net_settings(config: &Config, security: Security) -> Result<NetSettings> {
     let tls_server = match (&config.tls_cert, &config.tls_key) {
         (Some(cert), Some(key)) => Some(tls::server(cert, key)?),
         _ => None,
@@ -451,6 +464,7 @@ fn net_settings(config: &Config) -> Result<NetSettings> {
         stage_max: Duration::from_millis(config.handshake_timeout_ms),
         tls_server,
         trust,
+        security,
     })
 }
 

@@ -26,6 +26,10 @@ pub struct Config {
     pub tls_key: Option<PathBuf>,
     /// PEM file with the certificates that servers we dial must be signed by; the system's roots when absent.
     pub tls_ca: Option<PathBuf>,
+    /// Whether secure sessions are spoken with peers that have them: RigMesh nodes.
+    pub secure: bool,
+    /// Whether peers that have none are refused: Go nodes, and RigMesh nodes with `secure` off.
+    pub require_secure: bool,
     /// Connections that are kept up for ever: `KEY@host:port`, `KEY@wss://host:port`, or with `#FINGERPRINT` behind it.
     pub uplinks: Vec<String>,
     /// Connections in all: established, in handshake, dialled. (The API page's default is 100; a farm has more.)
@@ -127,6 +131,8 @@ impl Default for Config {
             tls_cert: None,
             tls_key: None,
             tls_ca: None,
+            secure: true,
+            require_secure: false,
             uplinks: Vec::new(),
             connections_max: 1000,
             unproven_max: 128,
@@ -216,6 +222,9 @@ impl Config {
         }
         if self.queue_bytes_max < self.message_bytes_max {
             return wrong("queue_bytes_max", "must be at least message_bytes_max");
+        }
+        if self.require_secure && !self.secure {
+            return wrong("require_secure", "cannot be without secure");
         }
         if !self.path.starts_with('/') {
             return wrong("path", "must begin with /");

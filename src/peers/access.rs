@@ -361,6 +361,40 @@ impl Access {
         Ok(())
     }
 
+    /// Whether the key has the secure mark: it had a secure session, and gets nothing less again.
+    pub fn is_secure(&self, key: &PublicKey) -> bool {
+        self.permissions.get(key).is_some_and(|p| p.secure)
+    }
+
+    /// Gives the key the secure mark. `false` when there was nothing to do: it has it, is revoked, or the file cannot be
+    /// written.
+    pub fn mark_secure(&mut self, key: &PublicKey) -> bool {
+        if self.is_secure(key) || self.is_revoked(key) || self.broken.is_some() {
+            return false;
+        }
+        let entry = self
+            .permissions
+            .entry(*key)
+            .or_insert_with(|| Permission { key: key.to_base64(), ..Permission::default() });
+        entry.secure = true;
+        true
+    }
+
+    /// Takes the secure mark away: the owner accepts protocol 1.0 from this key again.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it has none, [`Error::Config`] when the permissions file could not be read.
+    pub fn allow_plain(&mut self, key: &PublicKey) -> Result<()> {
+        self.check_writable()?;
+        match self.permissions.get_mut(key).filter(|p| p.secure) {
+            Some(permission) => {
+                permission.secure = false;
+                Ok(())
+            }
+            None => Err(Error::NotFound("this key has no secure mark".to_owned())),
+        }
+    }
+
     /// Shuts the key out: off the allowlist, no grants, and its entry stays as revoked.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The challenges we have out. One of ours that comes back to be signed is a reflection: whoever
 //! sends it wants us to prove our own key to ourselves. It is never signed (mesh.md §8).
 
+use super::secure::CHALLENGE_ENDING;
 use crate::base::{Rng, Time};
 use crate::identity::CHALLENGE_BYTES;
 use std::collections::VecDeque;
@@ -23,9 +24,12 @@ impl Challenges {
         Challenges::default()
     }
 
-    /// A fresh challenge, remembered for ten seconds.
-    pub fn issue(&mut self, now: Time, rng: &mut Rng) -> [u8; CHALLENGE_BYTES] {
-        let challenge = crate::identity::generate_challenge(rng);
+    /// A fresh challenge, remembered for ten seconds. One that comes with an offer of a secure session says so at its end.
+    pub fn issue(&mut self, now: Time, offers: bool, rng: &mut Rng) -> [u8; CHALLENGE_BYTES] {
+        let mut challenge = crate::identity::generate_challenge(rng);
+        if let (true, Some(end)) = (offers, challenge.last_chunk_mut()) {
+            *end = CHALLENGE_ENDING;
+        }
         self.expire(now);
         if self.out.len() >= CHALLENGES_MAX {
             self.out.pop_front();
@@ -54,7 +58,7 @@ mod tests {
     #[test]
     fn a_challenge_is_remembered_for_ten_seconds() {
         let (mut table, mut rng) = (Challenges::new(), Rng::from_number(1));
-        let ours = table.issue(Time::from_millis(0), &mut rng);
+        let ours = table.issue(Time::from_millis(0), false, &mut rng);
         assert!(table.is_ours(Time::from_millis(10_000), &ours));
         assert!(!table.is_ours(Time::from_millis(10_000), &[7; 32]));
         assert!(!table.is_ours(Time::from_millis(10_001), &ours));

@@ -148,6 +148,9 @@ pub struct Dialogue {
     peer_id: String,
     side: Side,
     state: State,
+    /// In a secure session, where every frame is bound to its place: nothing is seen twice, nothing is stale, and whoever
+    /// is over the limit is made to wait by the reader.
+    secure: bool,
     opened: Time,
     heard: Time,
     pinged: Option<Time>,
@@ -171,16 +174,18 @@ impl Dialogue {
     /// Begins after the handshake. The first ping is due at once.
     pub fn new(config: Arc<DialogueConfig>, local_id: String, established: &Established, now: Time) -> Dialogue {
         let (burst, rate) = config.plain_limit;
+        let secure = established.session.is_some();
         Dialogue {
             local_id,
             peer_id: established.id.to_string(),
             side: established.side,
-            state: State::Unproven,
+            state: if secure { State::Proven } else { State::Unproven },
+            secure,
             opened: now,
             heard: now,
             pinged: None,
-            announced: false,
-            introduced: false,
+            announced: secure,
+            introduced: secure,
             last_ping_heard: None,
             longest_interval: Duration::ZERO,
             sent: BTreeMap::new(),
@@ -203,6 +208,11 @@ impl Dialogue {
     /// Whether the peer announced itself as a RigMesh node.
     pub fn is_rigmesh(&self) -> bool {
         self.announced
+    }
+
+    /// Whether this is a secure session.
+    pub fn is_secure(&self) -> bool {
+        self.secure
     }
 
     /// Whether it is known what the peer is: it has answered a ping of ours, and so announced itself or not.
@@ -286,7 +296,8 @@ impl Dialogue {
 
     /// A ping to send now, whether one is due or not: its answer is a [`Verdict::Pong`].
     pub fn ping(&mut self, now: Now, rng: &mut Rng) -> Message {
-        let rigmesh = self.pinged.is_none().then(|| self.config.announcement.clone());
+        // A secure session has said all that in its handshake.
+        let rigmesh = (self.pinged.is_none() && !self.secure).then(|| self.config.announcement.clone());
         let payload = Payload::Ping(Ping { sent_at: now.wall.unix_millis(), rigmesh });
         let message = Message::new(now, rng, &self.local_id, &self.peer_id, &payload);
         self.note_sent(now.mono, &message.id, false, true);
@@ -395,8 +406,8 @@ impl Dialogue {
             self.judge_reply(now, message, awaited, request, opening);
             return;
         }
-        let limited = self.limit.take(now.mono, 1);
-        if !message.id.is_empty() && !self.seen.insert(now.mono, &message.id) {
+        let limited = if self.secure { Ok(()) } else { self.limit.take(now.mono, 1) };
+        if !self.secure && !message.id.is_empty() && !self.seen.insert(now.mono, &message.id) {
             opening.verdict = Verdict::Drop(Dropped::Duplicate);
             return;
         }
@@ -420,13 +431,13 @@ impl Dialogue {
             (_, Class::Query | Class::Notice | Class::Data) => Verdict::Request(message),
             (_, Class::Command) => {
                 // The message that proved the connection has just been checked and marked.
-                let fresh = match (opening.marked, message.id.is_empty()) {
+                let fresh = match (opening.marked || self.secure, message.id.is_empty()) {
                     (true, _) => Freshness::Fresh,
                     (false, true) => Freshness::Seen,
                     (false, false) => marks.check(own, &message.id, message.ts),
                 };
                 if fresh == Freshness::Fresh {
-                    opening.marked = true;
+                    opening.marked = !self.secure;
                     Verdict::Request(message)
                 } else {
                     self.refuse_stale(&message, fresh, now, rng)
@@ -477,7 +488,7 @@ impl Dialogue {
         match message.parse::<Ping>() {
             Ok(ping) => {
                 // Only a RigMesh node asks by announcing itself; a Go node gets the plain pong.
-                let rigmesh = ping.rigmesh.map(|_| self.config.announcement.clone());
+                let rigmesh = ping.rigmesh.filter(|_| !self.secure).map(|_| self.config.announcement.clone());
                 let pong = Pong { sent_at: ping.sent_at, received_at: now.wall.unix_millis(), rigmesh };
                 Verdict::Answer(Box::new(self.reply(message, now, rng, &Payload::Pong(pong))))
             }
@@ -571,7 +582,6 @@ impl From<Hangup> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formats::smsg::LinkKey;
     use crate::identity::{Identity, Role};
     use crate::message::Stats;
 
@@ -594,8 +604,8 @@ mod tests {
             identity: peer.info().clone(),
             key: peer.public_key(),
             id: peer.id(),
-            link_key: LinkKey::from_secret(&[1; 32]),
             ueps_key: crate::wire::ueps::Key::for_link(&[1; 32]),
+            session: None,
         };
         let announcement =
             Announcement { v: 1, caps: Vec::new(), rate: 9, burst: 9, max: 1 << 20, sign: None, bind: None };

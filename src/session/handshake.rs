@@ -5,16 +5,20 @@
 //! Order of checks on the responder: JSON, type, payload, version, form of the key, our own key,
 //! id of the key, allowlist, length of the challenge, a challenge of our own; and only then the
 //! curve. Where a Go node answers with a reason we do; where it hangs up we hang up.
+//!
+//! Inside the same messages RigMesh nodes agree on a secure session (secure-session.md §1): [`Security`] says what this
+//! node offers and asks for. Then a third message follows, which proves the initiator.
 
 use super::Challenges;
+use super::secure::{self, Bound, CHALLENGE_ENDING, CipherHalf, Session, Statement, VERSION, hash_of};
 use crate::base::{Error, Now, Refusal, Result, Rng};
 use crate::formats::smsg::LinkKey;
 use crate::identity::{
     CHALLENGE_BYTES, Identity, NodeId, NodeIdentity, PublicKey, SharedSecret, sign_challenge, verify_challenge,
 };
 use crate::message::{
-    Handshake, HandshakeAck, Message, MessageType, PROTOCOL_VERSION, Payload, SUPPORTED_PROTOCOL_VERSIONS,
-    is_protocol_version_supported,
+    Handshake, HandshakeAck, Message, MessageType, PROTOCOL_VERSION, Payload, RawPayload, SUPPORTED_PROTOCOL_VERSIONS,
+    SecureAnswer, SecureOffer, is_protocol_version_supported,
 };
 use crate::wire::ueps;
 use serde::Deserialize;
@@ -62,8 +66,29 @@ impl Expect {
     }
 }
 
+/// What this node offers its peers beyond 1.0, and asks of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// 1.0 and nothing else: offers are neither made nor noticed.
+    Off,
+    /// Secure sessions with whoever can.
+    On {
+        /// What this node says of itself in them.
+        statement: Box<Statement>,
+        /// Who cannot is refused.
+        required: bool,
+    },
+}
+
+/// What a key is known for, asked before any curve work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The key has the secure mark: it had a secure session once, and gets nothing less again.
+    pub secure: bool,
+}
+
 /// What a completed handshake gives.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Established {
     /// Our side.
     pub side: Side,
@@ -73,10 +98,46 @@ pub struct Established {
     pub key: PublicKey,
     /// The hash of the key.
     pub id: NodeId,
-    /// The key that seals frames both ways.
-    pub link_key: LinkKey,
     /// The key of UEPS packets both ways.
     pub ueps_key: ueps::Key,
+    /// In a secure session, in which the peer is proven from the start.
+    pub session: Option<SessionInfo>,
+}
+
+/// A secure session, without its keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// The same on both sides, and never again.
+    pub id: [u8; 32],
+    /// What the peer says of itself.
+    pub statement: Statement,
+}
+
+/// What seals and opens the frames of a new link.
+#[derive(Debug)]
+pub enum LinkKeys {
+    /// Protocol 1.0: one key for both directions and for ever.
+    Plain(LinkKey),
+    /// A secure session.
+    Secure {
+        /// Seals what we send.
+        send: CipherHalf,
+        /// Opens what comes.
+        receive: CipherHalf,
+        /// The largest message the peer takes, bytes.
+        peer_max: usize,
+    },
+}
+
+/// A dial that was answered.
+#[derive(Debug)]
+pub struct Dialled {
+    /// What was established.
+    pub established: Box<Established>,
+    /// Its keys.
+    pub keys: LinkKeys,
+    /// The third message of a secure handshake, to be sent before anything else, as it is.
+    pub proof: Option<Vec<u8>>,
 }
 
 /// A dial that waits for the answer.
@@ -84,37 +145,68 @@ pub struct Established {
 pub struct Initiator {
     challenge: [u8; CHALLENGE_BYTES],
     expect: Expect,
+    /// The offer that was made: its state and the hash of the text that holds it.
+    offer: Option<(secure::Start, [u8; 32])>,
 }
 
 impl Initiator {
     /// Begins: the state and the text of the first message.
+    ///
+    /// # Errors
+    /// None that a peer can cause.
     pub fn start(
         local: &Identity,
         expect: Expect,
+        security: &Security,
         now: Now,
         rng: &mut Rng,
         challenges: &mut Challenges,
-    ) -> (Initiator, Vec<u8>) {
-        let challenge = challenges.issue(now.mono, rng);
+    ) -> Result<(Initiator, Vec<u8>)> {
+        let offers = matches!(security, Security::On { .. });
+        let challenge = challenges.issue(now.mono, offers, rng);
+        let offer = match offers {
+            true => {
+                let key = local.public_key();
+                let (start, first) =
+                    secure::Start::new(local, &Bound { initiator: &key, challenge: &challenge, psk: None }, rng)?;
+                let offer = SecureOffer { v: vec![VERSION], m: first };
+                Some((start, RawPayload::from_value(&offer)?))
+            }
+            false => None,
+        };
+        let (start, offer) = offer.unzip();
         let payload = Payload::Handshake(Handshake {
             identity: local.info().clone(),
             challenge: challenge.to_vec(),
             version: PROTOCOL_VERSION.to_owned(),
+            secure: offer,
         });
         let message = Message::new(now, rng, &local.id().to_string(), &expect.id_text(), &payload);
         let mut text = Vec::new();
         message.encode_into(&mut text);
-        (Initiator { challenge, expect }, text)
+        let offer = start.map(|start| (start, hash_of(&text)));
+        Ok((Initiator { challenge, expect, offer }, text))
     }
 
-    /// Takes the answer. Nothing is kept of a peer that fails any check.
-    pub fn handle_ack(self, local: &Identity, bytes: &[u8]) -> Result<Established> {
+    /// Takes the answer. Nothing is kept of a peer that fails any check. `known` is asked what is known of the key that the
+    /// peer shows.
+    ///
+    /// # Errors
+    /// What was wrong; [`Refusal::Downgrade`] when the peer would have been content with less than it must be.
+    pub fn handle_ack(
+        self,
+        local: &Identity,
+        security: &Security,
+        bytes: &[u8],
+        known: impl FnOnce(&PublicKey) -> Known,
+    ) -> Result<Dialled> {
         let message = Message::decode(bytes)?;
         if message.kind != MessageType::HandshakeAck {
             return Err(Error::malformed("handshake ack", format!("got a message of type {}", message.kind.as_str())));
         }
         let ack: HandshakeAck = message.parse()?;
         if !ack.accepted {
+            // Anybody could have written that: nothing is concluded from it, and nothing less is tried.
             return Err(Refusal::Handshake(ack.reason).into());
         }
         let key = ack.identity.checked_key()?;
@@ -123,11 +215,28 @@ impl Initiator {
         }
         self.expect.check(&key)?;
         let secret = local.secret().shared_secret(&key)?;
+        if let (Some((start, sent)), Security::On { statement, .. }, Some(answer)) = (self.offer, security, &ack.secure)
+        {
+            let answer: SecureAnswer = answer.parse()?;
+            if answer.v != VERSION {
+                return Err(Error::malformed("handshake ack", format!("version {} was not offered", answer.v)));
+            }
+            let (session, proof) = start.finish(&answer.m, &sent, bytes, &key, statement)?;
+            let (established, keys) = proven(Side::Initiator, session, &secret);
+            return Ok(Dialled { established, keys, proof: Some(proof) });
+        }
+        let required = matches!(security, Security::On { required: true, .. });
+        if required || known(&key).secure {
+            let why =
+                if required { "this node requires secure sessions" } else { "this peer had a secure session before" };
+            return Err(Refusal::Downgrade(format!("the peer answers with protocol 1.0 only, and {why}")).into());
+        }
         if !verify_challenge(&self.challenge, &ack.challenge_response, &secret) {
             let detail = "the challenge response is absent or wrong: the peer does not hold the key it shows";
             return Err(Error::malformed("handshake ack", detail));
         }
-        Ok(established(Side::Initiator, ack.identity, key, &secret))
+        let (established, keys) = plain(Side::Initiator, ack.identity, key, &secret);
+        Ok(Dialled { established, keys, proof: None })
     }
 }
 
@@ -140,6 +249,15 @@ pub enum Responded {
         ack: Vec<u8>,
         /// What was established.
         established: Box<Established>,
+        /// Its keys.
+        keys: LinkKeys,
+    },
+    /// Send the ack, then wait for one binary message, and send nothing before it is taken.
+    Await {
+        /// The text to send.
+        ack: Vec<u8>,
+        /// Takes that message.
+        half_open: Box<HalfOpen>,
     },
     /// Send the ack (accepted = false), then close.
     Reject {
@@ -152,6 +270,25 @@ pub enum Responded {
     Close(Error),
 }
 
+/// A secure session whose initiator has still to prove itself.
+#[derive(Debug)]
+pub struct HalfOpen {
+    answer: secure::Answer,
+    ack: [u8; 32],
+    secret: SharedSecret,
+}
+
+impl HalfOpen {
+    /// Takes the third message. Whatever goes wrong, the connection closes without a word.
+    ///
+    /// # Errors
+    /// [`Refusal::BadProof`], [`Error::WrongKey`], or what is wrong with the peer's statement.
+    pub fn handle_proof(self, bytes: &[u8]) -> Result<(Box<Established>, LinkKeys)> {
+        let session = self.answer.finish(bytes, &self.ack)?;
+        Ok(proven(Side::Responder, session, &self.secret))
+    }
+}
+
 /// The part of a first message that is judged before its identity is.
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -159,12 +296,13 @@ struct Version {
     version: String,
 }
 
-/// Answers a first message. `admit` says whether a key may connect; it is asked before any curve
+/// Answers a first message. `admit` says whether a key may connect and what is known of it; it is asked before any curve
 /// work is done.
 pub fn respond(
     local: &Identity,
+    security: &Security,
     bytes: &[u8],
-    admit: impl FnOnce(&PublicKey) -> std::result::Result<(), Refusal>,
+    admit: impl FnOnce(&PublicKey) -> std::result::Result<Known, Refusal>,
     now: Now,
     rng: &mut Rng,
     challenges: &mut Challenges,
@@ -179,19 +317,16 @@ pub fn respond(
         }
         Err(e) => return Responded::Close(e),
     };
-    let mut ack = |to: &str, accepted: bool, reason: String, response: Vec<u8>| {
-        let payload = Payload::HandshakeAck(HandshakeAck {
-            identity: local.info().clone(),
-            challenge_response: response,
-            accepted,
-            reason,
-        });
+    let ack = |rng: &mut Rng, to: &str, said: HandshakeAck| {
+        let payload = Payload::HandshakeAck(HandshakeAck { identity: local.info().clone(), ..said });
         let mut text = Vec::new();
         Message::new(now, rng, &local.id().to_string(), to, &payload).encode_into(&mut text);
         text
     };
-    let mut reject =
-        |to: &str, reason: String| Responded::Reject { ack: ack(to, false, reason.clone(), Vec::new()), reason };
+    let mut reject = |to: &str, reason: String| {
+        let said = HandshakeAck { reason: reason.clone(), ..HandshakeAck::default() };
+        Responded::Reject { ack: ack(rng, to, said), reason }
+    };
 
     let version = match message.parse::<Option<Version>>() {
         Ok(v) => v.unwrap_or_default().version,
@@ -216,9 +351,10 @@ pub fn respond(
     if offer.identity.checked_key().is_err() {
         return reject(&offer.identity.id, "node id does not belong to the key".to_owned());
     }
-    if let Err(why) = admit(&key) {
-        return reject(&offer.identity.id, why.to_string());
-    }
+    let known = match admit(&key) {
+        Ok(known) => known,
+        Err(why) => return reject(&offer.identity.id, why.to_string()),
+    };
     let challenge = offer.challenge.as_slice();
     if !challenge.is_empty() {
         if challenge.len() != CHALLENGE_BYTES {
@@ -228,17 +364,87 @@ pub fn respond(
             return Responded::Close(Error::malformed("handshake", "the challenge is one of our own, reflected"));
         }
     }
+    let first = match agree(security, &offer, known) {
+        Ok(first) => first,
+        Err(reason) => return reject(&offer.identity.id, reason.to_owned()),
+    };
     let secret = match local.secret().shared_secret(&key) {
         Ok(secret) => secret,
         Err(e) => return Responded::Close(e),
     };
+    let accepted = HandshakeAck { accepted: true, ..HandshakeAck::default() };
+    if let Some(SecureStep { first, challenge, statement }) = first {
+        let bound = Bound { initiator: &key, challenge: &challenge, psk: None };
+        let answered =
+            secure::Answer::new(local, &bound, &first, bytes, statement, rng).and_then(|(answer, second)| {
+                RawPayload::from_value(&SecureAnswer { v: VERSION, m: second }).map(|second| (answer, second))
+            });
+        return match answered {
+            Ok((answer, second)) => {
+                let ack = ack(rng, &offer.identity.id, HandshakeAck { secure: Some(second), ..accepted });
+                let half_open = Box::new(HalfOpen { answer, ack: hash_of(&ack), secret });
+                Responded::Await { ack, half_open }
+            }
+            Err(e) => Responded::Close(e),
+        };
+    }
     // The Go node always sends a challenge; without one there is nothing to sign.
     let response = if challenge.is_empty() { Vec::new() } else { sign_challenge(challenge, &secret).to_vec() };
-    let ack = ack(&offer.identity.id, true, String::new(), response);
-    Responded::Accept { ack, established: Box::new(established(Side::Responder, offer.identity, key, &secret)) }
+    let ack = ack(rng, &offer.identity.id, HandshakeAck { challenge_response: response, ..accepted });
+    let (established, keys) = plain(Side::Responder, offer.identity, key, &secret);
+    Responded::Accept { ack, established, keys }
 }
 
-fn established(side: Side, identity: NodeIdentity, key: PublicKey, secret: &SharedSecret) -> Established {
-    let (link_key, ueps_key) = (LinkKey::from_secret(secret.as_bytes()), ueps::Key::for_link(secret.as_bytes()));
-    Established { side, identity, key, id: key.node_id(), link_key, ueps_key }
+/// What the first step of a secure handshake is answered with.
+struct SecureStep<'a> {
+    first: Vec<u8>,
+    challenge: [u8; CHALLENGE_BYTES],
+    statement: &'a Statement,
+}
+
+/// Whether it becomes a secure session, 1.0 (`None`), or nothing for the reason given (secure-session.md §1).
+fn agree<'a>(
+    security: &'a Security,
+    offer: &Handshake,
+    known: Known,
+) -> std::result::Result<Option<SecureStep<'a>>, &'static str> {
+    let Security::On { statement, required } = security else { return Ok(None) };
+    let Some(offered) = &offer.secure else {
+        return if offer.challenge.ends_with(&CHALLENGE_ENDING) {
+            Err("secure offer was removed")
+        } else if *required || known.secure {
+            Err("secure session required")
+        } else {
+            Ok(None)
+        };
+    };
+    let challenge =
+        offer.challenge.as_slice().try_into().ok().filter(|c: &[u8; CHALLENGE_BYTES]| c.ends_with(&CHALLENGE_ENDING));
+    match (offered.parse::<SecureOffer>(), challenge) {
+        (Ok(offered), _) if !offered.v.contains(&VERSION) => Err("no common secure version, supported: [1]"),
+        (Ok(offered), Some(challenge)) => Ok(Some(SecureStep { first: offered.m, challenge, statement })),
+        _ => Err("bad secure offer"),
+    }
+}
+
+fn plain(side: Side, identity: NodeIdentity, key: PublicKey, secret: &SharedSecret) -> (Box<Established>, LinkKeys) {
+    let keys = LinkKeys::Plain(LinkKey::from_secret(secret.as_bytes()));
+    let ueps_key = ueps::Key::for_link(secret.as_bytes());
+    (Box::new(Established { side, identity, key, id: key.node_id(), ueps_key, session: None }), keys)
+}
+
+/// Of what was said in clear nothing is used.
+fn proven(side: Side, session: Session, secret: &SharedSecret) -> (Box<Established>, LinkKeys) {
+    let Session { id, key, peer, send, receive } = session;
+    let identity = NodeIdentity {
+        id: key.node_id().to_string(),
+        name: peer.name.clone(),
+        public_key: key.to_base64(),
+        role: peer.role.clone(),
+        ..NodeIdentity::default()
+    };
+    let ueps_key = ueps::Key::for_link(secret.as_bytes());
+    let keys = LinkKeys::Secure { send, receive, peer_max: peer.max };
+    let session = Some(SessionInfo { id, statement: peer });
+    (Box::new(Established { side, identity, key, id: key.node_id(), ueps_key, session }), keys)
 }

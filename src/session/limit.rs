@@ -119,6 +119,14 @@ impl Bucket {
         Err(Duration::from_micros(missing.div_ceil(self.rate_per_s.max(1))))
     }
 
+    /// Takes `n` tokens in any case, and says how long to wait before the next are taken.
+    pub fn take_late(&mut self, now: Time, n: u64) -> Duration {
+        let Err(wait) = self.take(now, n) else { return Duration::ZERO };
+        // What comes in while waiting is spent already.
+        (self.level, self.last) = (0, now + wait);
+        wait
+    }
+
     /// Changes the numbers; what was saved up is kept up to the new burst, and a larger burst is granted at once.
     pub fn set(&mut self, now: Time, burst: u64, rate_per_s: u64) {
         self.refill(now);
@@ -129,7 +137,7 @@ impl Bucket {
 
     fn refill(&mut self, now: Time) {
         let elapsed = now.as_micros().saturating_sub(self.last.as_micros());
-        self.last = now;
+        self.last = self.last.max(now);
         self.level =
             self.level.saturating_add(elapsed.saturating_mul(self.rate_per_s)).min(self.burst.saturating_mul(MICRO));
     }

@@ -19,7 +19,9 @@ pub mod secure;
 pub use challenges::Challenges;
 pub use dialogue::{Dialogue, DialogueConfig, Dropped, Hangup, Opening, Verdict};
 pub use freshness::{Freshness, IDS_MAX, Marks};
-pub use handshake::{Established, Expect, Initiator, Responded, Side, respond};
+pub use handshake::{
+    Dialled, Established, Expect, HalfOpen, Initiator, Known, LinkKeys, Responded, Security, SessionInfo, Side, respond,
+};
 pub use inbound::{Inbound, InboundLimits, Opened};
 pub use limit::{Bucket, MessageDeduplicator, PeerRateLimiter, SeenIds};
-pub use outbound::{Lane, Outbound, OutboundLimits};
+pub use outbound::{Lane, Outbound, OutboundLimits, halves};

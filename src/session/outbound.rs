@@ -1,14 +1,19 @@
 //! The sender's half: three bounded lanes of plain messages, a pacer, and the seal. Owned by the
 //! connection, behind its lock: whoever sends seals, in the order of the wire.
 //!
-//! Towards a peer that is not known to be RigMesh the pacer runs the Go node's own limiter with
+//! In a secure session messages are cut into frames here, and there is no pacer: the receiver waits, and so does TCP.
+//! Over a 1.0 link, towards a peer that is not known to be RigMesh the pacer runs the Go node's own limiter with
 //! 90 and 45 instead of its 100 and 50, because a Go node silently drops what exceeds it
 //! (mesh.md §3), and for every phase that its clock may have. A message that must wait stays in its lane; [`Outbound::poll_timeout`] says how long.
 
+use super::handshake::LinkKeys;
+use super::inbound::{Inbound, InboundLimits};
 use super::limit::{AnyPhase, Bucket};
+use super::secure::{CONTROL_BYTES_MAX, FrameOpener, FrameSealer, Kind};
 use crate::base::{Error, Result, Rng, Time};
 use crate::formats::smsg::{LinkKey, seal_v1};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Which queue a message waits in. Control goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,15 +55,46 @@ enum Pacer {
     Announced(Bucket),
 }
 
+/// How a message becomes a frame.
+#[derive(Debug)]
+enum Seal {
+    /// Protocol 1.0: one message a frame.
+    Plain { key: LinkKey, rng: Box<Rng>, pacer: Pacer },
+    /// A secure session, and how much of each lane's first message has gone.
+    Secure { frames: FrameSealer, gone: [usize; 3] },
+}
+
 /// The sender's half of a session.
 #[derive(Debug)]
 pub struct Outbound {
-    key: LinkKey,
-    rng: Rng,
-    pacer: Pacer,
+    seal: Seal,
     lanes: [VecDeque<Vec<u8>>; 3],
     bytes: usize,
     limits: OutboundLimits,
+}
+
+/// Both halves of a new link. Messages of at most `message_bytes_max` bytes are taken; `rng` gives the nonces of a 1.0 link
+/// and belongs to this link alone.
+pub fn halves(
+    keys: LinkKeys,
+    rng: Rng,
+    limits: OutboundLimits,
+    inbound: Arc<InboundLimits>,
+    message_bytes_max: usize,
+    now: Time,
+) -> (Outbound, Inbound) {
+    match keys {
+        LinkKeys::Plain(key) => {
+            let opener = Inbound::new(key.clone(), inbound, message_bytes_max, now);
+            (Outbound::new(key, rng, limits, now), opener)
+        }
+        LinkKeys::Secure { send, receive, peer_max } => {
+            let seal = Seal::Secure { frames: FrameSealer::new(send, now), gone: [0; 3] };
+            let limits = OutboundLimits { frame_bytes_max: peer_max, ..limits };
+            let opener = Inbound::secure(FrameOpener::new(receive, message_bytes_max), inbound, now);
+            (Outbound { seal, lanes: Default::default(), bytes: 0, limits }, opener)
+        }
+    }
 }
 
 /// No peer takes less than this (secure-session.md §2).
@@ -69,10 +105,11 @@ const FRAME_BYTES_MIN: usize = 64 * 1024;
 const SEAL_OVERHEAD: usize = 160;
 
 impl Outbound {
-    /// For a link sealed with `key`; `rng` gives the nonces and belongs to this link alone.
+    /// For a 1.0 link sealed with `key`; `rng` gives the nonces and belongs to this link alone.
     pub fn new(key: LinkKey, rng: Rng, limits: OutboundLimits, now: Time) -> Outbound {
         let pacer = Pacer::Go(AnyPhase::new(now, GO_BURST, GO_RATE_PER_S));
-        Outbound { key, rng, pacer, lanes: Default::default(), bytes: 0, limits }
+        let seal = Seal::Plain { key, rng: Box::new(rng), pacer };
+        Outbound { seal, lanes: Default::default(), bytes: 0, limits }
     }
 
     /// The peer announced its own limits (it is a RigMesh node): pace by nine tenths of them from now on, and send
@@ -80,7 +117,9 @@ impl Outbound {
     pub fn handle_announced(&mut self, now: Time, burst: u32, rate_per_s: u32, message_bytes_max: usize) {
         self.limits.frame_bytes_max = self.limits.frame_bytes_max.min(message_bytes_max.max(FRAME_BYTES_MIN));
         let tenths = |n: u32| (u64::from(n) * 9 / 10).max(1);
-        self.pacer = Pacer::Announced(Bucket::new(now, tenths(burst), tenths(rate_per_s)));
+        if let Seal::Plain { pacer, .. } = &mut self.seal {
+            *pacer = Pacer::Announced(Bucket::new(now, tenths(burst), tenths(rate_per_s)));
+        }
     }
 
     /// Queues a plain message. `Busy` when the queue is full, `Malformed` when it can never fit.
@@ -96,8 +135,11 @@ impl Outbound {
             return Err(Error::Busy);
         }
         self.bytes += body.len();
+        let secure = matches!(self.seal, Seal::Secure { .. });
         let [control, bulk, data] = &mut self.lanes;
         match lane {
+            // Larger ones are cut small, so that others may go in between.
+            Lane::Control if secure && body.len() > CONTROL_BYTES_MAX => bulk.push_back(body),
             Lane::Control => control.push_back(body),
             Lane::Bulk => bulk.push_back(body),
             Lane::Data => data.push_back(body),
@@ -105,19 +147,19 @@ impl Outbound {
         Ok(())
     }
 
-    /// Seals the next message that may go now and appends the container to `out`. `Ok(false)`: nothing to
+    /// Seals the next frame that may go now and appends it to `out`. `Ok(false)`: nothing to
     /// send, or the pacer says wait. An `Err` is about that one message, which is gone.
     pub fn poll_frame(&mut self, now: Time, timestamp_s: i64, out: &mut Vec<u8>) -> Result<bool> {
-        let Some(body) = self.next_body(now) else { return Ok(false) };
-        for lane in &mut self.lanes {
-            if lane.is_empty() && lane.capacity() > 16 {
-                *lane = VecDeque::new(); // an idle link keeps no queue
-            }
+        if matches!(self.seal, Seal::Secure { .. }) {
+            return self.poll_part(now, out);
         }
-        self.bytes -= body.len();
+        let Some(body) = self.next_body(now) else { return Ok(false) };
+        self.forget(&body);
         let text = std::str::from_utf8(&body).map_err(|_| Error::malformed("message", "not UTF-8"))?;
         let start = out.len();
-        seal_v1(&self.key, self.rng.array(), timestamp_s, text, out)?;
+        if let Seal::Plain { key, rng, .. } = &mut self.seal {
+            seal_v1(key, rng.array(), timestamp_s, text, out)?;
+        }
         if out.len() - start > self.limits.frame_bytes_max {
             let size = out.len() - start;
             out.truncate(start);
@@ -127,6 +169,36 @@ impl Outbound {
             ));
         }
         Ok(true)
+    }
+
+    /// A message has left its lane.
+    fn forget(&mut self, body: &[u8]) {
+        for lane in &mut self.lanes {
+            if lane.is_empty() && lane.capacity() > 16 {
+                *lane = VecDeque::new(); // an idle link keeps no queue
+            }
+        }
+        self.bytes -= body.len();
+    }
+
+    /// The next part of the first message of the first lane that has one.
+    fn poll_part(&mut self, now: Time, out: &mut Vec<u8>) -> Result<bool> {
+        let Seal::Secure { frames, gone } = &mut self.seal else { return Ok(false) };
+        for ((lane, gone), kind) in self.lanes.iter_mut().zip(gone).zip([Kind::Control, Kind::Large, Kind::Large]) {
+            let Some(body) = lane.front() else { continue };
+            // A key that is replaced first leaves it as it was.
+            let before = out.len();
+            *gone = frames.seal(now, kind, body, *gone, out)?;
+            debug_assert!(out.len() > before);
+            if *gone >= body.len() {
+                *gone = 0;
+                if let Some(body) = lane.pop_front() {
+                    self.forget(&body);
+                }
+            }
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// Data goes only when the other lanes are empty: while the pacer holds those back, it waits too.
@@ -148,10 +220,11 @@ impl Outbound {
         if self.is_empty() {
             return None;
         }
-        match &self.pacer {
-            Pacer::Go(limiter) => Some(limiter.ready_at(now)),
+        match &self.seal {
+            Seal::Plain { pacer: Pacer::Go(limiter), .. } => Some(limiter.ready_at(now)),
             // A bucket is asked again soon; it is only empty under sustained overload.
-            Pacer::Announced(_) => Some(now + std::time::Duration::from_millis(5)),
+            Seal::Plain { pacer: Pacer::Announced(_), .. } => Some(now + std::time::Duration::from_millis(5)),
+            Seal::Secure { .. } => None,
         }
     }
 
@@ -167,12 +240,16 @@ impl Outbound {
             self.bytes -= lane.iter().map(Vec::len).sum::<usize>();
             lane.clear();
         }
+        if let Seal::Secure { gone: [_, bulk, data], .. } = &mut self.seal {
+            (*bulk, *data) = (0, 0);
+        }
     }
 
     fn may_send(&mut self, now: Time) -> bool {
-        match &mut self.pacer {
-            Pacer::Go(limiter) => limiter.allow(now),
-            Pacer::Announced(bucket) => bucket.take(now, 1).is_ok(),
+        match &mut self.seal {
+            Seal::Plain { pacer: Pacer::Go(limiter), .. } => limiter.allow(now),
+            Seal::Plain { pacer: Pacer::Announced(bucket), .. } => bucket.take(now, 1).is_ok(),
+            Seal::Secure { .. } => true,
         }
     }
 }

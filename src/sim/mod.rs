@@ -442,7 +442,9 @@ impl World {
                     Some(Actor::Node(node)) => match wire {
                         Wire::Text(text) => self.shake(conn, &to, &text),
                         Wire::Frame(frame) => {
-                            node.handle_frame(now, conn, frame);
+                            if !node.handle_frame(now, conn, true, frame) {
+                                self.close_conn(conn, &to);
+                            }
                             self.pump(&to);
                         }
                     },

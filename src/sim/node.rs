@@ -12,9 +12,10 @@ use crate::mesh::{
 use crate::message::{Announcement, Message};
 use crate::miners::{LogSlice, MinerState, MinerStats};
 use crate::peers::{Admission, Grants, Peer, PeerAuthMode, PeerRegistry};
+use crate::session::secure::{Fault, Statement};
 use crate::session::{
-    Challenges, DialogueConfig, Established, Inbound, InboundLimits, Initiator, Opened, Outbound, OutboundLimits,
-    Responded, respond,
+    Challenges, Dialled, DialogueConfig, Established, HalfOpen, Inbound, InboundLimits, Initiator, Known, LinkKeys,
+    Opened, Outbound, OutboundLimits, Responded, Security, halves, respond,
 };
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
@@ -38,17 +39,36 @@ pub struct Setup {
     pub role: Role,
     /// Open mode instead of the allowlist.
     pub open: bool,
+    /// Whether secure sessions are offered, and whether they are asked for.
+    pub secure: Secure,
+}
+
+/// How a simulated node stands to secure sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secure {
+    /// The extension is off.
+    Off,
+    /// With whoever can.
+    On,
+    /// With everybody or not at all.
+    Required,
 }
 
 impl Setup {
     /// A controller that admits only whom it knows.
     pub fn controller() -> Setup {
-        Setup { role: Role::Controller, open: false }
+        Setup { role: Role::Controller, open: false, secure: Secure::Off }
     }
 
     /// A worker that admits only whom it knows.
     pub fn rig() -> Setup {
-        Setup { role: Role::Worker, open: false }
+        Setup { role: Role::Worker, open: false, secure: Secure::Off }
+    }
+
+    /// The same with secure sessions.
+    #[must_use]
+    pub fn secure(self, secure: Secure) -> Setup {
+        Setup { secure, ..self }
     }
 
     /// The same in open mode.
@@ -79,11 +99,13 @@ pub struct Rig {
 enum Half {
     Dialling { dial: DialId, initiator: Initiator, address: String },
     Accepting { address: String },
+    Proving { half_open: Box<HalfOpen>, address: String },
     Up { inbound: Box<Inbound>, outbound: Box<Outbound> },
 }
 
 pub(super) struct SimNode {
     pub(super) identity: Identity,
+    pub(super) security: Security,
     pub(super) registry: Arc<RwLock<PeerRegistry>>,
     pub(super) mesh: Mesh,
     /// The handlers of packets.
@@ -111,10 +133,18 @@ impl SimNode {
             Identity::generate(name, setup.role, wall(now, 0).wall, &mut rng).unwrap_or_else(|e| panic!("{e}"));
         let registry = Arc::new(RwLock::new(PeerRegistry::with_mode(mode)));
         let mesh = mesh(&identity, &registry, works, MarksTable::default(), rng.fork(), wall(now, 0));
+        let security = match setup.secure {
+            Secure::Off => Security::Off,
+            secure => Security::On {
+                statement: Box::new(Statement::new(&identity, caps(), 1 << 20)),
+                required: secure == Secure::Required,
+            },
+        };
         let (intents, rig) = (Intents::default(), Rig::default());
         rig.packets.register(&intents, works);
         SimNode {
             identity,
+            security,
             registry,
             mesh,
             intents,
@@ -158,10 +188,34 @@ impl SimNode {
         self.halves.insert(conn, Half::Accepting { address });
     }
 
-    pub(super) fn handle_frame(&mut self, now: Time, conn: ConnId, mut frame: Vec<u8>) {
-        let Some(Half::Up { inbound, .. }) = self.halves.get_mut(&conn) else { return };
-        if let Opened::Message(message) = inbound.handle_frame(now, &mut frame) {
-            self.mesh.handle_input(wall(now, self.skew_s), Input::Message { link: link(conn), message });
+    /// `false`: the session is over, and the connection must close without a word.
+    pub(super) fn handle_frame(&mut self, now: Time, conn: ConnId, binary: bool, mut frame: Vec<u8>) -> bool {
+        match self.halves.remove(&conn) {
+            Some(Half::Up { mut inbound, outbound }) => {
+                let opened = inbound.handle_frame(now, binary, &mut frame);
+                self.halves.insert(conn, Half::Up { inbound, outbound });
+                let input = match opened {
+                    Opened::Message(message, _) => Input::Message { link: link(conn), message },
+                    Opened::Over(Fault::Broken(why)) => Input::LinkBroken { link: link(conn), why },
+                    Opened::Over(Fault::Forged) => return false,
+                    Opened::Part | Opened::Dropped(_) => return true,
+                };
+                self.mesh.handle_input(wall(now, self.skew_s), input);
+                true
+            }
+            Some(Half::Proving { half_open, address }) => match half_open.handle_proof(&frame) {
+                Ok((established, keys)) if binary => {
+                    self.registry.write().access_mut().mark_secure(&established.key);
+                    self.establish(now, conn, established, keys, address, None);
+                    true
+                }
+                _ => false,
+            },
+            Some(other) => {
+                self.halves.insert(conn, other);
+                true
+            }
+            None => true,
         }
     }
 
@@ -175,14 +229,20 @@ impl SimNode {
         }
     }
 
-    fn establish(&mut self, now: Time, conn: ConnId, established: Established, address: String, dial: Option<DialId>) {
+    fn establish(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        established: Box<Established>,
+        keys: LinkKeys,
+        address: String,
+        dial: Option<DialId>,
+    ) {
         let limits = InboundLimits::new(100, 50);
-        let key = established.link_key.clone();
-        let inbound = Box::new(Inbound::new(key.clone(), limits.clone(), 1 << 20, now));
-        let outbound = Box::new(Outbound::new(key, self.rng.fork(), OutboundLimits::default(), now));
-        self.halves.insert(conn, Half::Up { inbound, outbound });
-        let (established, certificate) = (Box::new(established), None);
-        let input = Input::LinkUp { link: link(conn), established, address, dial, certificate, limits };
+        let (outbound, inbound) =
+            halves(keys, self.rng.fork(), OutboundLimits::default(), limits.clone(), 1 << 20, now);
+        self.halves.insert(conn, Half::Up { inbound: Box::new(inbound), outbound: Box::new(outbound) });
+        let input = Input::LinkUp { link: link(conn), established, address, dial, certificate: None, limits };
         self.mesh.handle_input(wall(now, self.skew_s), input);
     }
 
@@ -276,7 +336,7 @@ fn mesh(
     rng: Rng,
     now: Now,
 ) -> Mesh {
-    let caps = [CHUNK1, UEPS1, GOSSIP1].map(str::to_owned).to_vec();
+    let caps = caps();
     let sign = Some(identity.sign_key().public());
     let bind = Some(identity.sign_key().bind_signature(&identity.public_key()));
     let announcement = Announcement { v: 1, caps, rate: 2000, burst: 4000, max: 1 << 20, sign, bind };
@@ -291,7 +351,11 @@ fn mesh(
         searches: true,
         dial_loopback: false,
     };
-    Mesh::new(config, identity.id().to_string(), identity.info().name.clone(), registry.clone(), marks, rng, now)
+    Mesh::new(config, identity.public_key(), identity.info().name.clone(), registry.clone(), marks, rng, now)
+}
+
+fn caps() -> Vec<String> {
+    [CHUNK1, UEPS1, GOSSIP1].map(str::to_owned).to_vec()
 }
 
 fn link(conn: ConnId) -> LinkId {
@@ -404,7 +468,9 @@ impl World {
         let now = self.now;
         let node = self.node_mut(name);
         let at = wall(now, node.skew_s);
-        let (initiator, text) = Initiator::start(&node.identity, expect, at, &mut node.rng, &mut node.challenges);
+        let (rng, challenges) = (&mut node.rng, &mut node.challenges);
+        let started = Initiator::start(&node.identity, expect, &node.security, at, rng, challenges);
+        let (initiator, text) = started.unwrap_or_else(|e| panic!("{e}"));
         node.halves.insert(conn, Half::Dialling { dial, initiator, address: address.to_owned() });
         self.transmit(conn, name, Wire::Text(text));
     }
@@ -415,22 +481,41 @@ impl World {
         let Some(Actor::Node(node)) = self.actors.get_mut(name) else { return };
         let at = wall(now, node.skew_s);
         match node.halves.remove(&conn) {
-            Some(Half::Dialling { dial, initiator, address }) => match initiator.handle_ack(&node.identity, text) {
-                Ok(established) => node.establish(now, conn, established, address, Some(dial)),
-                Err(why) => {
-                    node.mesh.handle_input(at, Input::DialFailed { dial, why });
-                    self.close_conn(conn, name);
+            Some(Half::Dialling { dial, initiator, address }) => {
+                let registry = node.registry.clone();
+                let known = |key: &_| Known { secure: registry.read().access().is_secure(key) };
+                match initiator.handle_ack(&node.identity, &node.security, text, known) {
+                    Ok(Dialled { established, keys, proof }) => {
+                        if proof.is_some() {
+                            node.registry.write().access_mut().mark_secure(&established.key);
+                        }
+                        node.establish(now, conn, established, keys, address, Some(dial));
+                        if let Some(proof) = proof {
+                            self.transmit(conn, name, Wire::Frame(proof));
+                        }
+                    }
+                    Err(why) => {
+                        node.mesh.handle_input(at, Input::DialFailed { dial, why });
+                        self.close_conn(conn, name);
+                    }
                 }
-            },
+            }
             Some(Half::Accepting { address }) => {
                 let registry = node.registry.clone();
                 let admit = |key: &_| match registry.read().admission(key) {
-                    Admission::Listed | Admission::Open => Ok(()),
+                    Admission::Listed | Admission::Open => {
+                        Ok(Known { secure: registry.read().access().is_secure(key) })
+                    }
                     Admission::Refused | Admission::Revoked => Err(Refusal::NotAllowed),
                 };
-                match respond(&node.identity, text, admit, at, &mut node.rng, &mut node.challenges) {
-                    Responded::Accept { ack, established } => {
-                        node.establish(now, conn, *established, address, None);
+                let (rng, challenges) = (&mut node.rng, &mut node.challenges);
+                match respond(&node.identity, &node.security, text, admit, at, rng, challenges) {
+                    Responded::Accept { ack, established, keys } => {
+                        node.establish(now, conn, established, keys, address, None);
+                        self.transmit(conn, name, Wire::Text(ack));
+                    }
+                    Responded::Await { ack, half_open } => {
+                        node.halves.insert(conn, Half::Proving { half_open, address });
                         self.transmit(conn, name, Wire::Text(ack));
                     }
                     Responded::Reject { ack, .. } => {
@@ -443,7 +528,9 @@ impl World {
             // Inside the session a text is a frame that does not open.
             Some(up) => {
                 node.halves.insert(conn, up);
-                node.handle_frame(now, conn, text.to_vec());
+                if !node.handle_frame(now, conn, false, text.to_vec()) {
+                    self.close_conn(conn, name);
+                }
             }
             None => {}
         }

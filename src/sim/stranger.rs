@@ -67,7 +67,12 @@ impl World {
         let now = wall(self.now, 0);
         let stranger = self.stranger_mut(from);
         let challenge = stranger.rng.array::<32>().to_vec();
-        let offer = Handshake { identity: stranger.identity.info().clone(), challenge, version: "1.0".to_owned() };
+        let offer = Handshake {
+            identity: stranger.identity.info().clone(),
+            challenge,
+            version: "1.0".to_owned(),
+            secure: None,
+        };
         let id = stranger.identity.id().to_string();
         (Message::new(now, &mut stranger.rng, &id, "pending", &Payload::Handshake(offer.clone())), offer)
     }
@@ -221,7 +226,7 @@ impl Stranger {
             identity: self.identity.info().clone(),
             challenge_response: sign_challenge(&offer.challenge, &secret).to_vec(),
             accepted: true,
-            reason: String::new(),
+            ..HandshakeAck::default()
         };
         let id = self.identity.id().to_string();
         Some(Message::new(wall(now, 0), &mut self.rng, &id, &offer.identity.id, &Payload::HandshakeAck(ack)).encode())

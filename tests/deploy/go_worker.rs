@@ -6,7 +6,7 @@ use rigmesh::bundle::{self, Unpacked};
 use rigmesh::formats::smsg::{LinkKey, open_link, seal_v1};
 use rigmesh::identity::{Identity, PublicKey, Role};
 use rigmesh::message::{DeployAck, Message, Payload, Pong};
-use rigmesh::session::{Challenges, Responded, respond};
+use rigmesh::session::{Challenges, Known, LinkKeys, Responded, Security, respond};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -44,8 +44,9 @@ impl GoWorker {
 fn serve(identity: &Identity, stream: TcpStream, rng: &mut Rng, deploys: &Sender<Unpacked>, words: &Sender<String>) {
     let mut ws = tungstenite::accept(stream).unwrap();
     let hello = ws.read().unwrap().into_data();
-    let Responded::Accept { ack, established } =
-        respond(identity, &hello, |_| Ok(()), now(), rng, &mut Challenges::new())
+    let admit = |_: &_| Ok(Known::default());
+    let Responded::Accept { ack, established, keys: LinkKeys::Plain(link_key) } =
+        respond(identity, &Security::Off, &hello, admit, now(), rng, &mut Challenges::new())
     else {
         panic!("no handshake");
     };
@@ -53,7 +54,7 @@ fn serve(identity: &Identity, stream: TcpStream, rng: &mut Rng, deploys: &Sender
     while let Ok(message) = ws.read() {
         let mut frame = message.into_data().to_vec();
         let mut body = Vec::new();
-        if frame.is_empty() || open_link(&established.link_key, &mut frame, &mut body).is_err() {
+        if frame.is_empty() || open_link(&link_key, &mut frame, &mut body).is_err() {
             continue;
         }
         let request = Message::decode(&body).unwrap();
@@ -72,7 +73,7 @@ fn serve(identity: &Identity, stream: TcpStream, rng: &mut Rng, deploys: &Sender
             _ => continue,
         };
         let reply = request.reply(now(), rng, &reply);
-        say(&mut ws, &established.link_key, rng, &reply);
+        say(&mut ws, &link_key, rng, &reply);
     }
 }
 

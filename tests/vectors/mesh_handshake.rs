@@ -6,7 +6,7 @@ use rigmesh::base::{Now, Refusal, Rng, Time, Timestamp};
 use rigmesh::formats::smsg::{LinkKey, open_link, seal_v1};
 use rigmesh::identity::{Identity, NodeIdentity, PublicKey, SecretKey, SignKey, verify_challenge};
 use rigmesh::message::{Handshake, HandshakeAck, Message};
-use rigmesh::session::{Challenges, Expect, Initiator, Responded, respond};
+use rigmesh::session::{Challenges, Expect, Initiator, Known, LinkKeys, Responded, Security, respond};
 use serde_json::Value;
 
 fn now() -> Now {
@@ -19,8 +19,8 @@ fn identity(private: [u8; 32], info: &Value) -> Identity {
 }
 
 fn answer(local: &Identity, first: &[u8], admit: bool) -> Responded {
-    let admit = |_: &PublicKey| if admit { Ok(()) } else { Err(Refusal::NotAllowed) };
-    respond(local, first, admit, now(), &mut Rng::from_number(1), &mut Challenges::new())
+    let admit = |_: &PublicKey| if admit { Ok(Known::default()) } else { Err(Refusal::NotAllowed) };
+    respond(local, &Security::Off, first, admit, now(), &mut Rng::from_number(1), &mut Challenges::new())
 }
 
 fn frame(key: &LinkKey, recorded: &Value, timestamp: Option<i64>) -> Outcome {
@@ -49,7 +49,8 @@ pub(crate) fn accepted(run: &mut Run<'_>) {
         let offer: Handshake = hello.parse().unwrap();
         let recorded: HandshakeAck = theirs.parse().unwrap();
         let secret = initiator.secret().shared_secret(&responder.public_key()).unwrap();
-        let Responded::Accept { ack, established } = answer(&responder, &first, true) else {
+        let Responded::Accept { ack, established, keys: LinkKeys::Plain(link_key) } = answer(&responder, &first, true)
+        else {
             return Outcome::Wrong("our responder refuses the recorded initiator".to_owned());
         };
         let ours: HandshakeAck = Message::decode(&ack).unwrap().parse().unwrap();
@@ -58,10 +59,12 @@ pub(crate) fn accepted(run: &mut Run<'_>) {
         let (begun, _) = Initiator::start(
             &initiator,
             Expect::Key(responder.public_key()),
+            &Security::Off,
             now(),
             &mut Rng::from_number(2),
             &mut Challenges::new(),
-        );
+        )
+        .unwrap();
         let mut checks = vec![
             same("first message again", hello.encode().into_bytes(), first),
             same("ack again", theirs.encode().into_bytes(), second.clone()),
@@ -69,9 +72,13 @@ pub(crate) fn accepted(run: &mut Run<'_>) {
             same("our ack", &ours, &recorded),
             same("addressed", Message::decode(&ack).unwrap().to, theirs.to.clone()),
             same("who", established.key, initiator.public_key()),
-            same("link key", established.link_key.as_bytes(), key.as_bytes()),
+            same("link key", link_key.as_bytes(), key.as_bytes()),
             same("proof", verify_challenge(&offer.challenge, &recorded.challenge_response, &secret), true),
-            same("an ack for another challenge", begun.handle_ack(&initiator, &second).is_err(), true),
+            same(
+                "an ack for another challenge",
+                begun.handle_ack(&initiator, &Security::Off, &second, |_| Known::default()).is_err(),
+                true,
+            ),
             frame(&key, &case["disconnect_frame"], None),
         ];
         for recorded in case["encrypted_frames"].as_array().unwrap() {
@@ -91,8 +98,10 @@ pub(crate) fn rejected(run: &mut Run<'_>) {
         let Responded::Reject { reason, .. } = answer(&local, &bytes(&case["frames"][0], "hex"), false) else {
             return Outcome::Wrong("not refused".to_owned());
         };
-        let (begun, _) = Initiator::start(&local, Expect::Anyone, now(), &mut rng, &mut Challenges::new());
-        let error = begun.handle_ack(&local, &recorded).unwrap_err();
+        let mut challenges = Challenges::new();
+        let (begun, _) =
+            Initiator::start(&local, Expect::Anyone, &Security::Off, now(), &mut rng, &mut challenges).unwrap();
+        let error = begun.handle_ack(&local, &Security::Off, &recorded, |_| Known::default()).unwrap_err();
         all([
             same("reason", reason, theirs.reason),
             same("error", error.to_string().as_str(), "handshake rejected: peer not authorized"),

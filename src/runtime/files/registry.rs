@@ -326,6 +326,29 @@ impl SharedRegistry {
         }
     }
 
+    /// The key had a secure session: from now on it gets nothing less. Only keys that this node knows are marked.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when saving failed: the mark holds until the node ends.
+    pub(crate) fn mark_secure(&self, key: &PublicKey) -> Result<()> {
+        let core = &self.owner.core;
+        let needed =
+            |registry: &PeerRegistry| registry.admission(key) == Admission::Listed && !registry.access().is_secure(key);
+        if !needed(&core.registry.read()) {
+            return Ok(());
+        }
+        let _writing = core.writing.lock();
+        if core.registry.write().access_mut().mark_secure(key) { core.save_access() } else { Ok(()) }
+    }
+
+    /// Accepts protocol 1.0 from this key again, after it had a secure session.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it had none; [`Error::Io`] when saving failed. Nothing has changed then.
+    pub fn allow_plain(&self, key: &PublicKey) -> Result<()> {
+        self.admit(key, |registry| registry.access_mut().allow_plain(key))
+    }
+
     fn admit<T>(&self, key: &PublicKey, change: impl FnOnce(&mut PeerRegistry) -> Result<T>) -> Result<T> {
         let core = &self.owner.core;
         let _writing = core.writing.lock();

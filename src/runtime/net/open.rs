@@ -8,17 +8,20 @@ use super::pipe::Pipe;
 use super::reader::Reader;
 use super::tls::{self, TlsTrust};
 use crate::base::{Error, Refusal, Result, Rng};
-use crate::identity::Identity;
+use crate::identity::{Identity, PublicKey};
 use crate::mesh::{DialId, Input, LinkId, Target};
-use crate::peers::{Admission, PeerRegistry};
+use crate::peers::Admission;
 use crate::runtime::clock::Clock;
+use crate::runtime::files::registry::SharedRegistry;
 use crate::runtime::queues::{Event, InboxSender};
 use crate::runtime::threads::{STACK, STACK_HANDSHAKE, Threads};
 use crate::session::handshake::HANDSHAKE_BYTES_MAX;
+use crate::session::secure::FRAME_BYTES_MAX;
 use crate::session::{
-    Challenges, Established, Inbound, InboundLimits, Initiator, Outbound, OutboundLimits, Responded, respond,
+    Challenges, Dialled, Established, InboundLimits, Initiator, Known, LinkKeys, OutboundLimits, Responded, Security,
+    halves, respond,
 };
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use rustls::{ClientConnection, Connection, ServerConfig, ServerConnection};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io::Write as _;
@@ -49,13 +52,15 @@ pub(crate) struct NetSettings {
     pub(crate) stage_max: Duration,
     pub(crate) tls_server: Option<Arc<ServerConfig>>,
     pub(crate) trust: TlsTrust,
+    /// What is offered and asked for beyond 1.0.
+    pub(crate) security: Security,
 }
 
 /// What every handshake of a node shares.
 pub(crate) struct Opener {
     pub(crate) settings: NetSettings,
     pub(crate) identity: Arc<Identity>,
-    pub(crate) registry: Arc<RwLock<PeerRegistry>>,
+    pub(crate) registry: SharedRegistry,
     pub(crate) challenges: Mutex<Challenges>,
     pub(crate) rng: Mutex<Rng>,
     pub(crate) gate: Arc<Gate>,
@@ -136,16 +141,26 @@ impl Opener {
         let mut opening = Opening { ws, socket, pass, address: address.to_owned(), dial: None };
         opening.ws.get_mut().set_deadline(Instant::now() + self.settings.stage_max);
         let first = opening.read()?;
-        let admit = |key: &crate::identity::PublicKey| match self.registry.read().admission(key) {
-            Admission::Listed | Admission::Open => Ok(()),
-            Admission::Refused | Admission::Revoked => Err(Refusal::NotAllowed),
+        let admit = |key: &PublicKey| {
+            let registry = self.registry.inner().read();
+            match registry.admission(key) {
+                Admission::Listed | Admission::Open => Ok(Known { secure: registry.access().is_secure(key) }),
+                Admission::Refused | Admission::Revoked => Err(Refusal::NotAllowed),
+            }
         };
         let mut rng = self.fork_rng();
-        let responded = respond(&self.identity, &first, admit, self.clock.now(), &mut rng, &mut self.challenges.lock());
+        let (security, now) = (&self.settings.security, self.clock.now());
+        let responded = respond(&self.identity, security, &first, admit, now, &mut rng, &mut self.challenges.lock());
         match responded {
-            Responded::Accept { ack, established } => {
+            Responded::Accept { ack, established, keys } => {
                 opening.write(ack)?;
-                self.establish(opening, *established)
+                self.establish(opening, established, keys)
+            }
+            Responded::Await { ack, half_open } => {
+                opening.write(ack)?;
+                let (established, keys) = half_open.handle_proof(&opening.read_binary()?)?;
+                self.mark_secure(&established.key);
+                self.establish(opening, established, keys)
             }
             Responded::Reject { ack, reason } => {
                 opening.write(ack)?;
@@ -174,13 +189,26 @@ impl Opener {
         let mut opening = Opening { ws, socket, pass, address: target.address.clone(), dial: Some(dial) };
         opening.ws.get_mut().set_deadline(Instant::now() + self.settings.stage_max);
         let mut rng = self.fork_rng();
+        let (security, now) = (&self.settings.security, self.clock.now());
         let (initiator, first) =
-            Initiator::start(&self.identity, target.expect, self.clock.now(), &mut rng, &mut self.challenges.lock());
+            Initiator::start(&self.identity, target.expect, security, now, &mut rng, &mut self.challenges.lock())?;
         opening.write(first)?;
         let ack =
             opening.read().map_err(|e| Error::Unreachable(format!("{place}: the handshake was not answered: {e}")))?;
-        let established = initiator.handle_ack(&self.identity, &ack)?;
-        self.establish(opening, established)
+        let known = |key: &PublicKey| Known { secure: self.registry.inner().read().access().is_secure(key) };
+        let Dialled { established, keys, proof } = initiator.handle_ack(&self.identity, security, &ack, known)?;
+        if let Some(proof) = proof {
+            self.mark_secure(&established.key);
+            opening.write_binary(proof)?;
+        }
+        self.establish(opening, established, keys)
+    }
+
+    /// From now on this key gets nothing less, also after a restart.
+    fn mark_secure(&self, key: &PublicKey) {
+        if let Err(e) = self.registry.mark_secure(key) {
+            log::error!(target: "peers", peer = key.node_id().to_string().as_str(); "the secure mark could not be saved and holds until this node ends: {e}");
+        }
     }
 
     fn fork_rng(&self) -> Rng {
@@ -221,12 +249,15 @@ impl Opener {
     }
 
     /// The handshake is done: the link is announced to the dispatcher first, then read from.
-    fn establish(&self, opening: Opening, established: Established) -> Result<()> {
+    fn establish(&self, opening: Opening, established: Box<Established>, keys: LinkKeys) -> Result<()> {
         let certificate = opening.dial.and_then(|_| opening.ws.get_ref().certificate());
         let Opening { mut ws, socket, pass, address, dial } = opening;
         let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
         let now = self.clock.mono();
-        let outbound = Outbound::new(established.link_key.clone(), self.fork_rng(), self.settings.outbound, now);
+        let max = self.settings.message_bytes_max;
+        let (burst, rate) = self.settings.plain_limit;
+        let limits = InboundLimits::new(burst, rate);
+        let (outbound, inbound) = halves(keys, self.fork_rng(), self.settings.outbound, limits.clone(), max, now);
         let masks = dial.is_some().then(|| Box::new(self.fork_rng()));
         let parts = Parts {
             socket,
@@ -239,13 +270,11 @@ impl Opener {
         };
         let conn = Conn::new(link, parts);
         ws.get_mut().split(conn.clone()).map_err(|e| Error::io("cannot use the socket", &e))?;
-        let max = self.settings.message_bytes_max;
-        ws.set_config(|c| (c.max_message_size, c.max_frame_size) = (Some(max), Some(max)));
-        let (burst, rate) = self.settings.plain_limit;
-        let limits = InboundLimits::new(burst, rate);
-        let inbound = Inbound::new(established.link_key.clone(), limits.clone(), max, now);
+        // The frames of a secure session are cut smaller than messages are.
+        let frame_max = if established.session.is_some() { FRAME_BYTES_MAX } else { max };
+        ws.set_config(|c| (c.max_message_size, c.max_frame_size) = (Some(frame_max), Some(frame_max)));
         let name = format!("conn/{}", established.id);
-        let up = Input::LinkUp { link, established: Box::new(established), address, dial, certificate, limits };
+        let up = Input::LinkUp { link, established, address, dial, certificate, limits };
         if !self.inbox.send(Event::LinkUp(up, conn.clone())) {
             conn.shut();
             return Err(Error::ShuttingDown);
@@ -276,6 +305,22 @@ impl Opening {
                 Err(e) => return Err(Error::Unreachable(e.to_string())),
             }
         }
+    }
+
+    /// The next message, which must be binary.
+    fn read_binary(&mut self) -> Result<Vec<u8>> {
+        loop {
+            match self.ws.read() {
+                Ok(WsMessage::Binary(bytes)) => return Ok(bytes.to_vec()),
+                Ok(WsMessage::Ping(_) | WsMessage::Pong(_)) => {}
+                Ok(_) => return Err(Refusal::BadProof.into()),
+                Err(e) => return Err(Error::Unreachable(e.to_string())),
+            }
+        }
+    }
+
+    fn write_binary(&mut self, bytes: Vec<u8>) -> Result<()> {
+        self.ws.send(WsMessage::binary(bytes)).map_err(|e| Error::Unreachable(e.to_string()))
     }
 
     fn write(&mut self, text: Vec<u8>) -> Result<()> {

@@ -3,10 +3,11 @@
 
 use super::conn::Conn;
 use super::pipe::Pipe;
-use crate::base::Error;
+use crate::base::{Error, Refusal};
 use crate::mesh::Input;
 use crate::runtime::clock::Clock;
 use crate::runtime::queues::{Event, InboxSender};
+use crate::session::secure::Fault;
 use crate::session::{Inbound, Opened};
 use std::sync::Arc;
 use tungstenite::error::CapacityError;
@@ -49,9 +50,9 @@ impl Reader {
     /// Reads until the end, and says why it was the end.
     fn read(&mut self) -> Error {
         loop {
-            let frame = match self.ws.read() {
-                Ok(WsMessage::Binary(bytes)) => Vec::from(bytes),
-                Ok(WsMessage::Text(text)) => text.as_bytes().to_vec(),
+            let (binary, mut frame) = match self.ws.read() {
+                Ok(WsMessage::Binary(bytes)) => (true, Vec::from(bytes)),
+                Ok(WsMessage::Text(text)) => (false, text.as_bytes().to_vec()),
                 Ok(WsMessage::Ping(_)) => {
                     let _ = self.ws.flush(); // the pong goes now, not at the next read
                     continue;
@@ -65,17 +66,31 @@ impl Reader {
                 Ok(_) => continue,
                 Err(e) => return self.last_words(&e),
             };
-            let mut frame = frame;
             let size = frame.len();
-            match self.inbound.handle_frame(self.clock.mono(), &mut frame) {
-                Opened::Message(message) => {
+            match self.inbound.handle_frame(self.clock.mono(), binary, &mut frame) {
+                Opened::Message(message, wait) => {
                     if !self.inbox.send_message(self.conn.id, message, size) {
                         return Error::ShuttingDown;
                     }
+                    if !wait.is_zero() {
+                        std::thread::sleep(wait);
+                    }
                 }
+                Opened::Part => {}
                 Opened::Dropped(why) => log::debug!(target: "mesh", link = self.conn.id.0; "frame dropped: {why}"),
+                Opened::Over(Fault::Forged) => return Refusal::BadProof.into(),
+                Opened::Over(Fault::Broken(why)) => {
+                    self.inbox.send(Event::Mesh(Input::LinkBroken { link: self.conn.id, why }));
+                    return self.ignore_rest();
+                }
             }
         }
+    }
+
+    /// Nothing more is taken; the connection closes when our goodbye has gone.
+    fn ignore_rest(&mut self) -> Error {
+        while self.ws.read().is_ok() {}
+        Error::Unreachable("the session was broken off".to_owned())
     }
 
     /// An oversize or broken message is answered by a close frame that says so.

@@ -66,6 +66,9 @@ impl Kind {
     }
 }
 
+/// A message put together.
+pub type Whole<'a> = (Kind, Cow<'a, [u8]>);
+
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -153,7 +156,7 @@ impl FrameOpener {
         &mut self,
         now: Time,
         frame: &'a mut [u8],
-    ) -> std::result::Result<Option<(Kind, Cow<'a, [u8]>)>, Fault> {
+    ) -> std::result::Result<Option<Whole<'a>>, Fault> {
         if !(FRAME_BYTES_MIN..=FRAME_BYTES_MAX).contains(&frame.len()) {
             return Err(Fault::Forged);
         }
@@ -189,7 +192,7 @@ impl FrameOpener {
         kind: Kind,
         more: bool,
         body: &'a [u8],
-    ) -> std::result::Result<Option<(Kind, Cow<'a, [u8]>)>, Fault> {
+    ) -> std::result::Result<Option<Whole<'a>>, Fault> {
         let max = self.message_bytes_max;
         let fits = |have: usize| have + body.len() <= max;
         let at = self.unfinished.iter().position(|one| one.kind == kind);

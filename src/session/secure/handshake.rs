@@ -8,6 +8,11 @@ use crate::base::{Error, Refusal, Result, Rng};
 use crate::identity::{CHALLENGE_BYTES, Identity, PublicKey};
 use sha2::{Digest as _, Sha256};
 
+/// SHA-256 of a clear handshake message, as it went over the wire.
+pub fn hash_of(text: &[u8]) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
 const PROLOGUE: &[u8] = b"rigmesh-secure-1\0";
 const PAIR_PROLOGUE: &[u8] = b"rigmesh-pair-1\0";
 
@@ -55,14 +60,14 @@ impl Start {
     }
 
     /// Takes N2, which came in `ack`, and gives N3. `expect` is the key that the ack states: it must be the one that is
-    /// proven. `sent` is the text of step 1 as it was sent.
+    /// proven. `sent` is [`hash_of`] the text of step 1 as it was sent.
     ///
     /// # Errors
     /// [`Error::WrongKey`], [`Refusal::BadProof`], or what is wrong with the peer's statement.
     pub fn finish(
         mut self,
         second: &[u8],
-        sent: &[u8],
+        sent: &[u8; 32],
         ack: &[u8],
         expect: &PublicKey,
         own: &Statement,
@@ -70,7 +75,7 @@ impl Start {
         let payload = self.noise.read(second)?;
         let key = self.noise.remote()?;
         let peer = judged(&payload, &key, expect, sent)?;
-        let third = self.noise.write(&own.encode(Sha256::digest(ack).into())?)?;
+        let third = self.noise.write(&own.encode(hash_of(ack))?)?;
         Ok((session(self.noise.split()?, key, peer), third))
     }
 }
@@ -99,15 +104,15 @@ impl Answer {
         if !noise.read(first)?.is_empty() {
             return Err(Refusal::BadProof.into());
         }
-        let second = noise.write(&own.encode(Sha256::digest(heard).into())?)?;
+        let second = noise.write(&own.encode(hash_of(heard))?)?;
         Ok((Answer { noise, claimed: *bound.initiator }, second))
     }
 
-    /// Takes N3; `ack` is the text of step 2 as it was sent. Now the peer is proven.
+    /// Takes N3; `ack` is [`hash_of`] the text of step 2 as it was sent. Now the peer is proven.
     ///
     /// # Errors
     /// [`Error::WrongKey`], [`Refusal::BadProof`], or what is wrong with the peer's statement.
-    pub fn finish(mut self, third: &[u8], ack: &[u8]) -> Result<Session> {
+    pub fn finish(mut self, third: &[u8], ack: &[u8; 32]) -> Result<Session> {
         let payload = self.noise.read(third)?;
         let key = self.noise.remote()?;
         let peer = judged(&payload, &key, &self.claimed, ack)?;
@@ -122,12 +127,12 @@ fn noise(local: &Identity, bound: &Bound<'_>, initiator: bool, rng: &mut Rng) ->
 }
 
 /// What the proven holder of `key` says, when it is the node that was meant and heard what we said.
-fn judged(payload: &[u8], key: &PublicKey, expect: &PublicKey, said: &[u8]) -> Result<Statement> {
+fn judged(payload: &[u8], key: &PublicKey, expect: &PublicKey, said: &[u8; 32]) -> Result<Statement> {
     if key != expect {
         return Err(Error::WrongKey { expected: expect.node_id().to_string(), got: key.node_id().to_string() });
     }
     let peer = Statement::decode(payload, key)?;
-    if peer.heard != <[u8; 32]>::from(Sha256::digest(said)) {
+    if peer.heard != *said {
         // Somebody between us changed the clear messages.
         return Err(Refusal::BadProof.into());
     }

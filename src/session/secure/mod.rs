@@ -22,9 +22,9 @@ mod statement;
 pub use cipher::{CipherHalf, KEY_BYTES, TAG_BYTES};
 pub use frames::{
     CONTROL_BYTES_MAX, FRAME_BYTES_MAX, Fault, FrameOpener, FrameSealer, Kind, REKEY_AFTER, REKEY_FRAMES,
-    UNFINISHED_MAX,
+    UNFINISHED_MAX, Whole,
 };
-pub use handshake::{Answer, Bound, Session, Start};
+pub use handshake::{Answer, Bound, Session, Start, hash_of};
 pub use statement::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, Statement};
 
 /// A handshake payload has at most so many bytes of JSON.

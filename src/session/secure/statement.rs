@@ -60,7 +60,10 @@ impl Statement {
     }
 
     /// The payload: the statement with the hash of what is answered.
-    pub(super) fn encode(&self, heard: [u8; 32]) -> Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it becomes longer than [`PAYLOAD_BYTES_MAX`].
+    pub fn encode(&self, heard: [u8; 32]) -> Result<Vec<u8>> {
         let text = gojson::to_string_html(&Statement { heard, ..self.clone() })?;
         if text.len() > PAYLOAD_BYTES_MAX {
             return Err(Error::Config(format!(
@@ -71,8 +74,11 @@ impl Statement {
         Ok(text.into_bytes())
     }
 
-    /// Reads the payload of the node that has proven `key`.
-    pub(super) fn decode(bytes: &[u8], key: &PublicKey) -> Result<Statement> {
+    /// Reads the payload of the node that has proven `key`. Numbers are brought within their bounds.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`]: not such JSON, too long, or a signing key that does not belong to `key`.
+    pub fn decode(bytes: &[u8], key: &PublicKey) -> Result<Statement> {
         let wrong = |why: String| Error::malformed("session statement", why);
         if bytes.len() > PAYLOAD_BYTES_MAX {
             return Err(wrong(format!("{} bytes, at most {PAYLOAD_BYTES_MAX}", bytes.len())));

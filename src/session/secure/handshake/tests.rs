@@ -44,8 +44,9 @@ impl Two {
     fn sessions(&mut self) -> (Session, Session) {
         let (start, first) = self.start();
         let (answer, second) = self.answer(&first, STEP1).unwrap();
-        let (ours, third) = start.finish(&second, STEP1, STEP2, &self.rig.public_key(), &own(&self.owner)).unwrap();
-        (ours, answer.finish(&third, STEP2).unwrap())
+        let (ours, third) =
+            start.finish(&second, &hash_of(STEP1), STEP2, &self.rig.public_key(), &own(&self.owner)).unwrap();
+        (ours, answer.finish(&third, &hash_of(STEP2)).unwrap())
     }
 }
 
@@ -55,10 +56,10 @@ fn both_end_with_one_session_and_what_the_other_says() {
     let (start, first) = two.start();
     assert_eq!(first.len(), 32);
     let (answer, second) = two.answer(&first, STEP1).unwrap();
-    let (ours, third) = start.finish(&second, STEP1, STEP2, &two.rig.public_key(), &own(&two.owner)).unwrap();
+    let (ours, third) = start.finish(&second, &hash_of(STEP1), STEP2, &two.rig.public_key(), &own(&two.owner)).unwrap();
     let payload = own(&two.rig).encode([0; 32]).unwrap().len();
     assert_eq!(second.len(), 96 + payload);
-    let theirs = answer.finish(&third, STEP2).unwrap();
+    let theirs = answer.finish(&third, &hash_of(STEP2)).unwrap();
     assert_eq!(ours.id, theirs.id);
     assert_eq!((ours.key, theirs.key), (two.rig.public_key(), two.owner.public_key()));
     assert_eq!((ours.peer.name.as_str(), &ours.peer.role), ("rig", &Role::Worker));
@@ -148,7 +149,7 @@ fn a_changed_bit_anywhere_in_any_message_ends_it() {
         // N1 is a bare key: a change of it shows when N2 does not open, or when it is no key.
         let Ok((_, second)) = two.answer(&bent, STEP1) else { continue };
         assert_ne!(true_first, bent);
-        assert!(start.finish(&second, STEP1, STEP2, &rig, &own(&two.owner)).is_err());
+        assert!(start.finish(&second, &hash_of(STEP1), STEP2, &rig, &own(&two.owner)).is_err());
     }
     let length = {
         let (_, first) = two.start();
@@ -158,15 +159,15 @@ fn a_changed_bit_anywhere_in_any_message_ends_it() {
         let (start, first) = two.start();
         let (_, mut second) = two.answer(&first, STEP1).unwrap();
         second[byte] ^= 0x10;
-        assert!(start.finish(&second, STEP1, STEP2, &rig, &own(&two.owner)).is_err(), "byte {byte}");
+        assert!(start.finish(&second, &hash_of(STEP1), STEP2, &rig, &own(&two.owner)).is_err(), "byte {byte}");
     }
     for byte in 0..64 {
         let (start, first) = two.start();
         let (answer, second) = two.answer(&first, STEP1).unwrap();
-        let (_, mut third) = start.finish(&second, STEP1, STEP2, &rig, &own(&two.owner)).unwrap();
+        let (_, mut third) = start.finish(&second, &hash_of(STEP1), STEP2, &rig, &own(&two.owner)).unwrap();
         let at = byte * third.len() / 64;
         third[at] ^= 1;
-        assert_eq!(answer.finish(&third, STEP2).unwrap_err(), Refusal::BadProof.into());
+        assert_eq!(answer.finish(&third, &hash_of(STEP2)).unwrap_err(), Refusal::BadProof.into());
     }
 }
 
@@ -176,12 +177,12 @@ fn clear_texts_that_were_changed_on_the_way_are_noticed_by_whoever_hears_of_them
     let rig = two.rig.public_key();
     let (start, first) = two.start();
     let (_, second) = two.answer(&first, b"something else").unwrap();
-    let told = start.finish(&second, STEP1, STEP2, &rig, &own(&two.owner)).unwrap_err();
+    let told = start.finish(&second, &hash_of(STEP1), STEP2, &rig, &own(&two.owner)).unwrap_err();
     assert_eq!(told, Refusal::BadProof.into());
     let (start, first) = two.start();
     let (answer, second) = two.answer(&first, STEP1).unwrap();
-    let (_, third) = start.finish(&second, STEP1, b"another ack", &rig, &own(&two.owner)).unwrap();
-    assert_eq!(answer.finish(&third, STEP2).unwrap_err(), Refusal::BadProof.into());
+    let (_, third) = start.finish(&second, &hash_of(STEP1), b"another ack", &rig, &own(&two.owner)).unwrap();
+    assert_eq!(answer.finish(&third, &hash_of(STEP2)).unwrap_err(), Refusal::BadProof.into());
 }
 
 #[test]
@@ -190,12 +191,12 @@ fn another_key_another_challenge_or_another_code_is_no_session() {
     let stranger = SecretKey::generate(&mut two.rng).public_key();
     let (start, first) = two.start();
     let (_, second) = two.answer(&first, STEP1).unwrap();
-    let wrong = start.finish(&second, STEP1, STEP2, &stranger, &own(&two.owner)).unwrap_err();
+    let wrong = start.finish(&second, &hash_of(STEP1), STEP2, &stranger, &own(&two.owner)).unwrap_err();
     assert!(matches!(wrong, Error::WrongKey { .. }));
     let (start, first) = two.start();
     let challenge = std::mem::replace(&mut two.challenge, [1; 32]);
     let (_, second) = two.answer(&first, STEP1).unwrap();
-    assert!(start.finish(&second, STEP1, STEP2, &two.rig.public_key(), &own(&two.owner)).is_err());
+    assert!(start.finish(&second, &hash_of(STEP1), STEP2, &two.rig.public_key(), &own(&two.owner)).is_err());
     two.challenge = challenge;
     // With a code: the same one on both sides, or nothing.
     for (psks, good) in
@@ -205,8 +206,8 @@ fn another_key_another_challenge_or_another_code_is_no_session() {
         let (start, first) = two.start();
         assert_eq!(first.len(), if psks[0].is_some() { 48 } else { 32 });
         let done = two.answer(&first, STEP1).and_then(|(answer, second)| {
-            let (_, third) = start.finish(&second, STEP1, STEP2, &two.rig.public_key(), &own(&two.owner))?;
-            answer.finish(&third, STEP2)
+            let (_, third) = start.finish(&second, &hash_of(STEP1), STEP2, &two.rig.public_key(), &own(&two.owner))?;
+            answer.finish(&third, &hash_of(STEP2))
         });
         assert_eq!(done.is_ok(), good);
     }
