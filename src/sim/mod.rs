@@ -13,14 +13,14 @@ mod packets;
 pub mod stranger;
 
 pub use depot::{Depot, Object};
-pub use node::{Rig, Setup};
+pub use node::{Rig, Secure, Setup};
 use node::{SimNode, wall};
 pub use packets::Packets;
 pub use stranger::Manners;
 use stranger::Stranger;
 
 use crate::base::{Error, Result, Rng, Time};
-use crate::identity::{Address, NodeId, PublicKey};
+use crate::identity::{Address, NodeId, NodeIdentity, PublicKey};
 use crate::kad::Sighting;
 use crate::mesh::{Answer, CallId, Command, ConnectTo, DialId, FeedInfo, Input, LinkInfo, Target};
 use crate::message::{Message, Payload, RawPayload};
@@ -55,6 +55,9 @@ pub struct Captured {
     pub wire: Wire,
 }
 
+/// Somebody on the line: what goes over it in place of what was sent.
+pub type Tap = Box<dyn FnMut(&Captured) -> Vec<Wire>>;
+
 /// What happens at a moment.
 enum Event {
     Data { conn: ConnId, to: String, wire: Wire },
@@ -85,6 +88,7 @@ pub struct World {
     conns: Vec<Conn>,
     severed: BTreeSet<(String, String)>,
     captured: Vec<Captured>,
+    tap: Option<Tap>,
     answers: BTreeMap<u64, Result<Answer>>,
     calls: u64,
     /// Who lives at an IP address.
@@ -116,6 +120,7 @@ impl World {
             conns: Vec::new(),
             severed: BTreeSet::new(),
             captured: Vec::new(),
+            tap: None,
             answers: BTreeMap::new(),
             calls: 0,
             places: BTreeMap::new(),
@@ -373,6 +378,25 @@ impl World {
         &self.captured
     }
 
+    /// What a thief reads off a node's disk: both private keys and the public description.
+    pub fn disk_of(&self, name: &str) -> ([u8; 32], [u8; 32], NodeIdentity) {
+        let identity = match &self.actors[name] {
+            Actor::Node(node) => &node.identity,
+            Actor::Stranger(stranger) => &stranger.identity,
+        };
+        (*identity.secret().to_bytes(), *identity.sign_key().seed(), identity.info().clone())
+    }
+
+    /// Somebody sits on the line from now on, between all.
+    pub fn tap(&mut self, tap: impl FnMut(&Captured) -> Vec<Wire> + 'static) {
+        self.tap = Some(Box::new(tap));
+    }
+
+    /// Nobody does any more.
+    pub fn untap(&mut self) {
+        self.tap = None;
+    }
+
     /// Lets time pass.
     pub fn elapse(&mut self, d: Duration) {
         let end = self.now + d;
@@ -482,8 +506,12 @@ impl World {
     fn transmit(&mut self, conn: ConnId, from: &str, wire: Wire) {
         let Some(c) = self.conns.get(conn.0).filter(|c| c.open) else { return };
         let to = c.names.iter().find(|n| *n != from).cloned().unwrap_or_default();
-        self.captured.push(Captured { conn, from: from.to_owned(), to: to.clone(), wire: wire.clone() });
-        self.schedule(Event::Data { conn, to, wire });
+        let sent = Captured { conn, from: from.to_owned(), to: to.clone(), wire };
+        let arrives = self.tap.as_mut().map_or_else(|| vec![sent.wire.clone()], |tap| tap(&sent));
+        self.captured.push(sent);
+        for wire in arrives {
+            self.schedule(Event::Data { conn, to: to.clone(), wire });
+        }
     }
 
     fn open_conn(&mut self, from: &str, to: &str) -> ConnId {

@@ -49,6 +49,12 @@ impl World {
         self.put_stranger(name, identity, manners, rng);
     }
 
+    /// Adds a stranger whose keys the test has, to say with them what no honest node would.
+    pub fn newcomer(&mut self, name: &str, identity: Identity) {
+        let rng = self.rng.fork();
+        self.put_stranger(name, identity, Manners::Silent, rng);
+    }
+
     fn put_stranger(&mut self, name: &str, identity: Identity, manners: Manners, rng: Rng) {
         let stranger = Stranger { identity, manners, rng, heard: BTreeMap::new(), peers: BTreeMap::new() };
         self.actors.insert(name.to_owned(), Actor::Stranger(Box::new(stranger)));

@@ -31,8 +31,11 @@ fn text(path: &Path) -> &str {
 }
 
 /// The program that a miner's process runs, by the system's own word.
+/// The program of a process; one that was just made is the daemon's for a moment.
 fn runs(pid: u32) -> PathBuf {
-    std::fs::read_link(format!("/proc/{pid}/exe")).unwrap()
+    let program = || std::fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+    eventually("the miner's own program", 20, || !program().ends_with("rigmesh"));
+    program()
 }
 
 fn last(rows: &[Value]) -> &Value {
