@@ -168,6 +168,9 @@ pub use runtime::files::identity::{IdentityFiles, NodeManager};
 pub use runtime::files::lock::FolderLock;
 pub use runtime::files::paths::Paths;
 pub use runtime::files::profiles::FileProfileManager;
+pub use runtime::files::protect::{
+    IdentityCard, PASSPHRASE_FILE_VARIABLE, Protection, passphrase_for, passphrase_from_environment,
+};
 pub use runtime::files::registry::SharedRegistry;
 #[doc(hidden)]
 pub use runtime::hidden;

@@ -10,6 +10,8 @@ mod bundles;
 mod kad;
 #[path = "fuzz/kad_tables.rs"]
 mod kad_tables;
+#[path = "fuzz/keys.rs"]
+mod keys;
 #[path = "fuzz/levin.rs"]
 mod levin;
 #[path = "fuzz/objects.rs"]
@@ -64,6 +66,8 @@ static TARGETS: &[Target] = &[
             format!(r#"{{"id":"a","type":"handshake","payload":{{"version":"9","x":{inner}}}}}"#).into_bytes()
         },
     },
+    // Of fixed length: what grows is the number of lanes, of which 16 are the most.
+    Target { name: "sealed_key", law: keys::sealed, deepest: keys::with_lanes },
     Target { name: "node_json", law: node_json, deepest: |levels| nested(levels).into_bytes() },
     Target {
         name: "xmrig_json",
@@ -517,6 +521,7 @@ const TOKENS: &[&[u8]] = &[
     b"\x58\x20",
     b"\xf9\x7e\x00",
     b"\x1b\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"rigmesh-key\0\x01",
 ];
 
 fn range(rng: &mut Rng, length: usize) -> (usize, usize) {
