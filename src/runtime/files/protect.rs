@@ -52,6 +52,9 @@ pub struct IdentityCard {
     pub protection: Protection,
 }
 
+/// What a key's file will hold.
+type Content = Zeroizing<Vec<u8>>;
+
 /// A key as its file has it.
 pub(super) enum StoredKey {
     Plain(Zeroizing<[u8; 32]>),
@@ -220,7 +223,7 @@ impl IdentityFiles {
         &self,
         disk: &Disk,
         passphrase: &Passphrase,
-        content: &mut dyn FnMut(KeyKind, &StoredKey) -> Result<Option<Zeroizing<Vec<u8>>>>,
+        content: &mut dyn FnMut(KeyKind, &StoredKey) -> Result<Option<Content>>,
     ) -> Result<()> {
         let none = || Error::Config(format!("there is no identity ({} is missing)", self.private_key.display()));
         self.load_with(&mut |_| Ok(passphrase.clone()))?.ok_or_else(none)?;
