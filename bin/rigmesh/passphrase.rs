@@ -45,11 +45,11 @@ pub(crate) fn new() -> Result<Passphrase> {
 fn ask(prompt: &str) -> Result<Passphrase> {
     let failed = |e: &std::io::Error| Error::io("cannot ask for the pass-phrase", e);
     let mut error = stderr().lock();
+    // Quiet before the question: whoever answers it at once is not shown either.
+    let quiet = Quiet::new().map_err(|e| failed(&e))?;
     write!(error, "{}", crate::table::safe(prompt)).and_then(|()| error.flush()).map_err(|e| failed(&e))?;
-    let line = {
-        let quiet = Quiet::new().map_err(|e| failed(&e))?;
-        typed(&mut Keys(&quiet.stdin))
-    };
+    let line = typed(&mut Keys(&quiet.stdin));
+    drop(quiet);
     let _ = writeln!(error);
     Passphrase::from_bytes(&line?)
 }
