@@ -99,6 +99,8 @@
 //!
 //! * Links are sealed by `ring`'s ChaCha20-Poly1305 under a key from HChaCha20, which is XChaCha20-Poly1305; the tests hold it
 //!   against the portable crate. `ring` is in the tree anyway, as the provider of TLS.
+//! * A key under a pass-phrase states its public key in clear, so that `id` needs no pass-phrase. Each key's file opens by
+//!   itself, and a pass-phrase is changed by way of the plain form, so that no crash between the two files locks a node out.
 //! * A rig's own clock counts as at least the newest time it ever saved, so a board without a battery can be commanded.
 //! * Of the container formats there is what a fleet has a use for. SMSG v3 (rolling keys), adaptive-bitrate lists, PGP, the hash sigils,
 //!   running containers and DNS tools stay out; `tests/vectors.rs` names each of their lists as left out, with the reason.
@@ -168,6 +170,9 @@ pub use runtime::files::identity::{IdentityFiles, NodeManager};
 pub use runtime::files::lock::FolderLock;
 pub use runtime::files::paths::Paths;
 pub use runtime::files::profiles::FileProfileManager;
+pub use runtime::files::protect::{
+    IdentityCard, PASSPHRASE_FILE_VARIABLE, Protection, passphrase_for, passphrase_from_environment,
+};
 pub use runtime::files::registry::SharedRegistry;
 #[doc(hidden)]
 pub use runtime::hidden;

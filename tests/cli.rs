@@ -22,6 +22,8 @@ mod log;
 mod packets;
 #[path = "cli/peers.rs"]
 mod peers;
+#[path = "cli/protect.rs"]
+mod protect;
 #[path = "cli/seal.rs"]
 mod seal;
 #[path = "cli/ueps.rs"]

@@ -10,6 +10,8 @@ mod bundles;
 mod kad;
 #[path = "fuzz/kad_tables.rs"]
 mod kad_tables;
+#[path = "fuzz/keys.rs"]
+mod keys;
 #[path = "fuzz/levin.rs"]
 mod levin;
 #[path = "fuzz/objects.rs"]
@@ -73,6 +75,8 @@ static TARGETS: &[Target] = &[
         law: sessions::statement,
         deepest: |levels| sessions::deep_statement(&nested(levels - 1)),
     },
+    // Of fixed length: what grows is the number of lanes, of which 16 are the most.
+    Target { name: "sealed_key", law: keys::sealed, deepest: keys::with_lanes },
     Target { name: "node_json", law: node_json, deepest: |levels| nested(levels).into_bytes() },
     Target {
         name: "xmrig_json",
@@ -544,6 +548,7 @@ const TOKENS: &[&[u8]] = &[
     b"\x58\x20",
     b"\xf9\x7e\x00",
     b"\x1b\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"rigmesh-key\0\x01",
 ];
 
 fn range(rng: &mut Rng, length: usize) -> (usize, usize) {

@@ -10,6 +10,8 @@ type Entry = (&'static str, &'static str, &'static [&'static str]);
 const COMMANDS: &[Entry] = &[
     ("init", "make an identity", &["--role", "--name", "--tls", "--address"]),
     ("id", "show id and key", &[]),
+    ("id protect", "put the keys under a pass-phrase", &[]),
+    ("id unprotect", "take the pass-phrase away", &[]),
     (
         "serve",
         "run the node",
@@ -335,7 +337,7 @@ mod tests {
         for first in firsts() {
             assert!(top.contains(&format!("\n  {first} ")), "{first}");
         }
-        for group in ["peers", "profiles", "bundle", "ueps", "levin", "dht", "dht topic", "dht mailbox"] {
+        for group in ["id", "peers", "profiles", "bundle", "ueps", "levin", "dht", "dht topic", "dht mailbox"] {
             let text = help(group);
             assert!(following(group).iter().all(|s| text.contains(&format!("\n  {s} "))), "{text}");
         }

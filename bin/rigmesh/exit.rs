@@ -71,7 +71,7 @@ pub(crate) fn code_of(failure: &Failure) -> u8 {
         return TIMED_OUT;
     }
     match failure.kind.as_str() {
-        "config" | "malformed" => CONFIG,
+        "config" | "malformed" | "passphrase" => CONFIG,
         "unreachable" => UNREACHABLE,
         _ => FAILED,
     }
@@ -96,6 +96,7 @@ mod tests {
         for (error, code) in [
             (Error::Config("x".into()), CONFIG),
             (Error::malformed("x", "y"), CONFIG),
+            (Error::Passphrase("x".into()), CONFIG),
             (Error::Unreachable("x".into()), UNREACHABLE),
             (Error::Rejected(Refusal::NotAllowed), REFUSED),
             (Error::WrongKey { expected: "a".into(), got: "b".into() }, REFUSED),

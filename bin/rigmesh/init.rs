@@ -1,13 +1,13 @@
 //! `init` and `id`: who this node is, and the line with which the other side lets it in.
 
-use crate::args::{Globals, Init};
+use crate::args::{Globals, Id, IdCommand, Init};
 use crate::exit::{self, Exit};
 use crate::output::Out;
-use crate::settings;
+use crate::{passphrase, settings};
 use rigmesh::base::Error;
 use rigmesh::control::ControlClient;
-use rigmesh::identity::{Address, Identity, Role};
-use rigmesh::{FolderLock, IdentityFiles, Paths, TlsPair};
+use rigmesh::identity::{Address, Identity, KeyCost, NodeIdentity, Role};
+use rigmesh::{FolderLock, IdentityCard, IdentityFiles, PASSPHRASE_FILE_VARIABLE, Paths, Protection, TlsPair};
 use serde_json::{Value, json};
 
 /// The port of [`rigmesh::Config`]'s default.
@@ -28,7 +28,7 @@ pub(crate) fn init(globals: &Globals, out: &Out, args: &Init) -> Result<(), Exit
     let paths = settings::paths(globals)?;
     let _lock = FolderLock::take(&paths).map_err(|e| Exit::at_start(&e))?;
     let files = IdentityFiles::from(&paths);
-    if files.load().map_err(|e| Exit::at_start(&e))?.is_some() {
+    if files.inspect().map_err(|e| Exit::at_start(&e))?.is_some() {
         let place = paths.private_key.display();
         return Err(Exit::new(exit::CONFIG, format!("there is an identity already ({place}); `rigmesh id` shows it")));
     }
@@ -38,7 +38,7 @@ pub(crate) fn init(globals: &Globals, out: &Out, args: &Init) -> Result<(), Exit
     let identity = files.create(&name, role.clone()).map_err(|e| Exit::at_start(&e))?;
     let admit = admit_lines(&identity, &address, fingerprint.as_deref());
     if out.json() {
-        let mut row = describe(&identity, &paths);
+        let mut row = describe(identity.info(), &identity.sign_key().public(), &paths);
         if let Some(row) = row.as_object_mut() {
             row.insert("tls_fingerprint".to_owned(), json!(fingerprint));
             row.insert("admit".to_owned(), json!(admit));
@@ -54,24 +54,42 @@ pub(crate) fn init(globals: &Globals, out: &Out, args: &Init) -> Result<(), Exit
     out.text(&admit.join("\n"))
 }
 
-pub(crate) fn id(globals: &Globals, out: &Out) -> Result<(), Exit> {
+pub(crate) fn id(globals: &Globals, out: &Out, args: &Id) -> Result<(), Exit> {
     let paths = settings::paths(globals)?;
-    let identity = settings::identity(&paths)?;
-    let mut row = describe(&identity, &paths);
-    let fingerprint = TlsPair::stored_fingerprint(&paths).map_err(|e| Exit::at_start(&e))?;
+    match args.command {
+        None => show(out, &paths),
+        Some(IdCommand::Protect(_)) => protect(out, &paths),
+        Some(IdCommand::Unprotect(_)) => unprotect(out, &paths),
+    }
+}
+
+/// Needs no pass-phrase, except to make a signing key that is missing.
+fn show(out: &Out, paths: &Paths) -> Result<(), Exit> {
+    let IdentityCard { info, sign_key, protection } = settings::identity_card(paths)?;
+    let sign_key = match sign_key {
+        Some(key) => key,
+        None => settings::identity(paths)?.sign_key().public(),
+    };
+    let mut row = describe(&info, &sign_key, paths);
+    let fingerprint = TlsPair::stored_fingerprint(paths).map_err(|e| Exit::at_start(&e))?;
     if let Some(row) = row.as_object_mut() {
         row.insert("tls_fingerprint".to_owned(), json!(fingerprint));
-        row.insert("running".to_owned(), json!(ControlClient::open(&paths).is_ok_and(|c| c.is_some())));
+        row.insert("keys".to_owned(), json!(protection.as_str()));
+        row.insert("running".to_owned(), json!(ControlClient::open(paths).is_ok_and(|c| c.is_some())));
     }
     if out.json() {
         return out.row(&row);
     }
-    let info = identity.info();
+    let keys = match protection {
+        Protection::Plain => "not protected by a pass-phrase (rigmesh id protect)",
+        Protection::Half => "one of two protected by a pass-phrase; complete it: rigmesh id protect",
+        Protection::Protected => "protected by a pass-phrase",
+    };
     let mut text = format!(
-        "id    {}\nkey   {}\ndht   {}\nname  {}\nrole  {}\n",
+        "id    {}\nkey   {}\ndht   {}\nname  {}\nrole  {}\nkeys  {keys}\n",
         info.id,
         info.public_key,
-        Address::of_ed25519(&identity.sign_key().public()),
+        Address::of_ed25519(&sign_key),
         crate::table::safe(&info.name),
         info.role
     );
@@ -81,14 +99,48 @@ pub(crate) fn id(globals: &Globals, out: &Out) -> Result<(), Exit> {
     out.text(&text)
 }
 
-fn describe(identity: &Identity, paths: &Paths) -> Value {
-    let info = identity.info();
+fn protect(out: &Out, paths: &Paths) -> Result<(), Exit> {
+    let protection = settings::identity_card(paths)?.protection;
+    let _lock = FolderLock::take(paths).map_err(|e| Exit::at_start(&e))?;
+    let new = match protection {
+        Protection::Plain => passphrase::new(),
+        // The one that the first half is under already.
+        Protection::Half => passphrase::of_key(&paths.private_key),
+        Protection::Protected => {
+            let how = "for another pass-phrase run: rigmesh id unprotect, then: rigmesh id protect";
+            return Err(Exit::new(exit::CONFIG, format!("the private keys are protected already; {how}")));
+        }
+    };
+    let new = new.map_err(|e| Exit::at_start(&e))?;
+    IdentityFiles::from(paths).protect(&new, KeyCost::default()).map_err(|e| Exit::at_start(&e))?;
+    out.say("the private keys are under the pass-phrase now; copies made before are not");
+    out.say(&format!("a service that runs this node needs {PASSPHRASE_FILE_VARIABLE}; without the pass-phrase nobody can open the keys again"));
+    said(out, Protection::Protected)
+}
+
+fn unprotect(out: &Out, paths: &Paths) -> Result<(), Exit> {
+    let protection = settings::identity_card(paths)?.protection;
+    let _lock = FolderLock::take(paths).map_err(|e| Exit::at_start(&e))?;
+    if protection == Protection::Plain {
+        return Err(Exit::new(exit::CONFIG, "the private keys are not protected"));
+    }
+    let known = passphrase::of_key(&paths.private_key).map_err(|e| Exit::at_start(&e))?;
+    IdentityFiles::from(paths).unprotect(&known).map_err(|e| Exit::at_start(&e))?;
+    out.say("the private keys lie plain in their files now");
+    said(out, Protection::Plain)
+}
+
+fn said(out: &Out, protection: Protection) -> Result<(), Exit> {
+    if out.json() { out.row(&json!({ "keys": protection.as_str() })) } else { Ok(()) }
+}
+
+fn describe(info: &NodeIdentity, sign_key: &[u8; 32], paths: &Paths) -> Value {
     json!({
         "id": info.id,
         "name": info.name,
         "role": info.role.as_str(),
         "key": info.public_key,
-        "dht_address": Address::of_ed25519(&identity.sign_key().public()).to_string(),
+        "dht_address": Address::of_ed25519(sign_key).to_string(),
         "data_dir": paths.data,
     })
 }

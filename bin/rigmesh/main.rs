@@ -15,6 +15,7 @@ mod files;
 mod init;
 mod levin;
 mod output;
+mod passphrase;
 mod remote;
 mod seal;
 mod serve;
@@ -109,7 +110,7 @@ fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> 
     rigmesh::init_log_as(globals.log.clone().or(default), globals.log_format);
     match command {
         Command::Init(args) => init::init(globals, out, &args),
-        Command::Id(_) => init::id(globals, out),
+        Command::Id(args) => init::id(globals, out, &args),
         Command::Serve(args) => serve::serve(globals, out, &args),
         Command::Demo(args) => demo::demo(out, args.seconds),
         Command::Completions(args) => out.text(&completions::script(&args.shell)?),

@@ -43,11 +43,13 @@ impl Backend {
 
     fn open_with(globals: &Globals, request: &Request, search: Search) -> Result<Backend, Exit> {
         let paths = settings::paths(globals)?;
-        settings::identity(&paths)?;
+        // Before the folder is made; a daemon has opened the keys already.
+        settings::identity_card(&paths)?;
         let lock = match ControlClient::open_or_lock(&paths, PATIENCE).map_err(|e| Exit::at_start(&e))? {
             Owner::Daemon(client) => return Ok(Backend::Daemon(client)),
             Owner::Us(lock) => lock,
         };
+        let identity = settings::identity(&paths)?;
         let mut config = settings::config(&paths, None)?;
         config.uplinks.clear();
         config.dht |= search.dht;
@@ -59,6 +61,7 @@ impl Backend {
         let node = Node::builder()
             .paths(paths)
             .folder_lock(lock)
+            .identity(identity)
             .config(config)
             .profiles(profiles)
             .forget_times(forget)

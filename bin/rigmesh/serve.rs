@@ -21,7 +21,7 @@ const KEYS_NAMED: usize = 3;
 
 pub(crate) fn serve(globals: &Globals, out: &Out, args: &Serve) -> Result<(), Exit> {
     let paths = settings::paths(globals)?;
-    let identity = settings::identity(&paths)?;
+    settings::identity_card(&paths)?;
     let config = configure(&paths, args)?;
     // The folder first: what runs in it belongs to the daemon that has it.
     let lock = match ControlClient::open_or_lock(&paths, PATIENCE).map_err(|e| Exit::at_start(&e))? {
@@ -29,10 +29,12 @@ pub(crate) fn serve(globals: &Globals, out: &Out, args: &Serve) -> Result<(), Ex
         // Another daemon: the lock's own words name its process.
         Owner::Daemon(_) => FolderLock::take(&paths).map_err(|e| Exit::at_start(&e))?,
     };
+    let identity = settings::identity(&paths)?;
     let signals = SignalThread::start()?;
     let works = identity.info().role.is_worker();
     let profiles = Arc::new(FileProfileManager::new(&paths.data));
     let mut builder = Node::builder().paths(paths.clone()).folder_lock(lock).profiles(profiles.clone()).resident();
+    builder = builder.identity(identity);
     let mut miners = None;
     if works {
         let settings = settings::miners(&paths, &config)?;

@@ -2,9 +2,10 @@
 
 use crate::args::Globals;
 use crate::exit::{self, Exit};
+use crate::passphrase;
 use rigmesh::base::Error;
 use rigmesh::identity::Identity;
-use rigmesh::{Config, DeclaredCommand, IdentityFiles, MinerSettings, Paths};
+use rigmesh::{Config, DeclaredCommand, IdentityCard, IdentityFiles, MinerSettings, Paths};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -27,16 +28,21 @@ pub(crate) fn paths(globals: &Globals) -> Result<Paths, Exit> {
     }
 }
 
-/// The identity that must be there.
+/// The identity that must be there. One under a pass-phrase is asked for it, so this is called once in a command.
 pub(crate) fn identity(paths: &Paths) -> Result<Identity, Exit> {
-    let identity = IdentityFiles::from(paths).load().map_err(|e| Exit::at_start(&e))?;
-    identity.ok_or_else(|| {
-        let place = paths.private_key.display();
-        Exit::new(
-            exit::CONFIG,
-            format!("there is no identity ({place} is missing); make one: rigmesh init --role controller"),
-        )
-    })
+    let identity = IdentityFiles::from(paths).load_with(&mut passphrase::of_key).map_err(|e| Exit::at_start(&e))?;
+    identity.ok_or_else(|| no_identity(paths))
+}
+
+/// What is told of the identity that must be there, without a pass-phrase.
+pub(crate) fn identity_card(paths: &Paths) -> Result<IdentityCard, Exit> {
+    IdentityFiles::from(paths).inspect().map_err(|e| Exit::at_start(&e))?.ok_or_else(|| no_identity(paths))
+}
+
+fn no_identity(paths: &Paths) -> Exit {
+    let place = paths.private_key.display();
+    let why = format!("there is no identity ({place} is missing); make one: rigmesh init --role controller");
+    Exit::new(exit::CONFIG, why)
 }
 
 /// The configuration: the given file, which must be there, or `config.json` in the data folder, which may.

@@ -53,6 +53,9 @@ pub enum Error {
     },
     /// The configuration, the identity or an argument is wrong. The text names the next step.
     Config(String),
+    /// The node's private keys are protected, and the pass-phrase is missing or not the right one. The text names the
+    /// next step; nothing was changed.
+    Passphrase(String),
     /// The thing named does not exist (a peer, a miner, a profile).
     NotFound(String),
     /// The operation was understood and tried, and failed for the reason given.
@@ -115,6 +118,7 @@ impl Error {
             Error::ShuttingDown => "shutting_down",
             Error::Io { .. } => "io",
             Error::Config(_) => "config",
+            Error::Passphrase(_) => "passphrase",
             Error::NotFound(_) => "not_found",
             Error::Failed(_) => "failed",
         }
@@ -133,7 +137,7 @@ impl fmt::Display for Error {
             Error::Remote { code, message } => write!(f, "remote error ({code}): {message}"),
             Error::ShuttingDown => f.write_str("the node is shutting down"),
             Error::Io { what, detail, .. } => write!(f, "{what}: {detail}"),
-            Error::Config(why) | Error::NotFound(why) | Error::Failed(why) => f.write_str(why),
+            Error::Config(why) | Error::Passphrase(why) | Error::NotFound(why) | Error::Failed(why) => f.write_str(why),
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Step 1: containers of bytes: TRIX with its named transforms and encrypted payloads, the sealing sigil, SMSG,
+//! Step 1: the ciphers; containers of bytes: TRIX with its named transforms and encrypted payloads, the sealing sigil, SMSG,
 //! STMF, TIM and STIM; and JSON as Go spells and reads it.
 
+pub mod ciphers;
 pub mod gojson;
 pub mod reading;
 pub mod sigil;

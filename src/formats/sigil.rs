@@ -2,18 +2,17 @@
 //! stream made from the nonce. Used by every sealed container: SMSG, STMF, STIM, encrypted TRIX.
 //!
 //! Everything happens in place. The cipher is `ring`'s ChaCha20-Poly1305 under the key that HChaCha20
-//! derives per message, which is XChaCha20-Poly1305 by definition and six times faster on small
-//! messages than the portable crate.
+//! derives per message ([`super::ciphers`]), which is XChaCha20-Poly1305 by definition and six times faster
+//! on small messages than the portable crate.
 
+use super::ciphers;
 use crate::base::{Alone, Crew, Error, Job, Result};
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use zeroize::{Zeroize as _, Zeroizing};
 
 /// Length of the nonce in front of every sealed value, bytes.
-pub const NONCE_BYTES: usize = 24;
+pub const NONCE_BYTES: usize = ciphers::LONG_NONCE_BYTES;
 
 /// Length of the tag behind it, bytes.
-pub const TAG_BYTES: usize = 16;
+pub const TAG_BYTES: usize = ciphers::TAG_BYTES;
 
 /// By how much sealing makes a value longer, bytes.
 pub const OVERHEAD_BYTES: usize = NONCE_BYTES + TAG_BYTES;
@@ -115,10 +114,8 @@ pub fn seal_in_place_with(
     nonce: &[u8; NONCE_BYTES],
     data: &mut [u8],
 ) -> Result<[u8; TAG_BYTES]> {
-    let (cipher, short) = cipher(key, nonce)?;
     obfuscate_with(crew, nonce, data);
-    let tag = cipher.seal_in_place_separate_tag(short, Aad::empty(), data).map_err(|_| too_long())?;
-    tag.as_ref().try_into().map_err(|_| too_long())
+    ciphers::seal_long(key, nonce, b"", data)
 }
 
 /// Opens a sealed value (nonce ‖ ciphertext ‖ tag) in place.
@@ -142,10 +139,7 @@ pub fn open_in_place_with<'a>(crew: &dyn Crew, key: &[u8; 32], sealed: &'a mut [
     if rest.len() < TAG_BYTES {
         return Err(short());
     }
-    let (cipher, inner) = cipher(key, nonce)?;
-    let plain = cipher
-        .open_in_place(inner, Aad::empty(), rest)
-        .map_err(|_| Error::malformed("sealed value", "decryption failed"))?;
+    let plain = ciphers::open_long(key, nonce, b"", rest)?;
     obfuscate_with(crew, nonce, plain);
     Ok(plain)
 }
@@ -169,25 +163,6 @@ pub fn seal_with(crew: &dyn Crew, key: &[u8; 32], nonce: &[u8; NONCE_BYTES], pla
     let tag = seal_in_place_with(crew, key, nonce, out.get_mut(NONCE_BYTES..).unwrap_or_default())?;
     out.extend_from_slice(&tag);
     Ok(out)
-}
-
-fn too_long() -> Error {
-    Error::Failed("too long to seal".to_owned())
-}
-
-/// XChaCha20: HChaCha20 turns key and the first 16 nonce bytes into the key of this one message; the
-/// last 8 are its ChaCha20 nonce, behind four zeros.
-fn cipher(key: &[u8; 32], nonce: &[u8; NONCE_BYTES]) -> Result<(LessSafeKey, Nonce)> {
-    let (mut head, mut short) = ([0; 16], [0; 12]);
-    for (to, from) in head.iter_mut().chain(short.iter_mut().skip(4)).zip(nonce) {
-        *to = *from;
-    }
-    let long = Zeroizing::new(*key);
-    let mut subkey = chacha20::hchacha::<chacha20::R20>((&*long).into(), &head.into());
-    let unbound = UnboundKey::new(&CHACHA20_POLY1305, &subkey);
-    subkey.as_mut_slice().zeroize();
-    let unbound = unbound.map_err(|_| Error::Failed("the cipher refuses the key".to_owned()))?;
-    Ok((LessSafeKey::new(unbound), Nonce::assume_unique_for_key(short)))
 }
 
 #[cfg(test)]

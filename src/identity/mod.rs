@@ -11,6 +11,7 @@ mod address_text;
 mod challenge;
 mod keys;
 mod node;
+mod sealed;
 mod sign;
 
 pub use address::Address;
@@ -18,4 +19,5 @@ pub(crate) use challenge::hmac_sha256;
 pub use challenge::{CHALLENGE_BYTES, generate_challenge, sign_challenge, verify_challenge};
 pub use keys::{NodeId, PublicKey, SecretKey, SharedSecret, derive_shared_secret};
 pub use node::{Identity, NodeIdentity, ROLE_BYTES_MAX, Role};
+pub use sealed::{KeyCost, KeyKind, PASSPHRASE_BYTES_MAX, Passphrase, SEALED_KEY_BYTES, SealedKey};
 pub use sign::{SignKey, verify_bind, verify_signature};

@@ -46,6 +46,7 @@ use std::time::Duration;
 pub struct NodeBuilder {
     paths: Option<Paths>,
     lock: Option<FolderLock>,
+    identity: Option<Identity>,
     role: Option<Role>,
     name: Option<String>,
     config: Option<Config>,
@@ -81,6 +82,14 @@ impl NodeBuilder {
     #[must_use]
     pub fn folder_lock(mut self, lock: FolderLock) -> Self {
         self.lock = Some(lock);
+        self
+    }
+
+    /// Runs under an identity that the caller has loaded already, because a protected one takes a pass-phrase
+    /// ([`IdentityFiles::load_with`]). It must be the one of the folder. Without it the builder loads or makes it.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
         self
     }
 
@@ -184,8 +193,8 @@ impl NodeBuilder {
     /// Starts the node: takes the folder, loads or makes the identity, loads registry and marks, listens.
     ///
     /// # Errors
-    /// [`Error::Config`] for a bad configuration, identity or folder in use; [`Error::Io`] for what the
-    /// system refuses (port in use, no permission). Nothing is left running after an error.
+    /// [`Error::Config`] for a bad configuration, identity or folder in use; [`Error::Passphrase`] for protected keys
+    /// that cannot be opened; [`Error::Io`] for what the system refuses (port in use, no permission). Nothing is left running after an error.
     pub fn start(self) -> Result<Node> {
         let config = self.config.unwrap_or_default();
         config.check()?;
@@ -197,9 +206,13 @@ impl NodeBuilder {
             Some(lock) => lock,
             None => FolderLock::take(&paths)?,
         };
-        let identity = Arc::new(
-            IdentityFiles::from(&paths).load_or_create(self.name.as_deref(), self.role.unwrap_or(Role::Dual))?,
-        );
+        let identity = match self.identity {
+            Some(identity) => identity,
+            None => {
+                IdentityFiles::from(&paths).load_or_create(self.name.as_deref(), self.role.unwrap_or(Role::Dual))?
+            }
+        };
+        let identity = Arc::new(identity);
         let mode = if self.open { PeerAuthMode::Open } else { PeerAuthMode::Allowlist };
         let (registry, warnings) = SharedRegistry::load(&paths.peers, mode)?;
         for warning in warnings {

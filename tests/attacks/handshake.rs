@@ -18,8 +18,8 @@ fn refused(world: &mut World) -> Error {
 
 /// Why the newest handshake was refused, in clear.
 fn reason(world: &World) -> String {
-    let acks = world.captured().iter().filter(|c| c.from == "rig" && matches!(c.wire, Wire::Text(_)));
-    let Some(Wire::Text(text)) = acks.last().map(|c| c.wire.clone()) else { panic!("no ack") };
+    let mut acks = world.captured().iter().filter(|c| c.from == "rig" && matches!(c.wire, Wire::Text(_)));
+    let Some(Wire::Text(text)) = acks.next_back().map(|c| c.wire.clone()) else { panic!("no ack") };
     let ack: serde_json::Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(ack["payload"]["accepted"], false);
     ack["payload"]["reason"].as_str().unwrap().to_owned()

@@ -136,7 +136,7 @@ impl Member {
     }
 
     /// It was told 1002 and cut off, and nobody else noticed.
-    fn is_told_off(mut self) {
+    fn expect_told_off(mut self) {
         let said = self.heard();
         let last = said.last().expect("the peer was told nothing");
         assert_eq!(last.kind, MessageType::Disconnect);
@@ -172,7 +172,7 @@ fn frames_of_unknown_kinds_and_flags_end_the_session_with_1002() {
     {
         let mut one = member(210 + i as u64, COMMANDS);
         one.raw(plain);
-        one.is_told_off();
+        one.expect_told_off();
     }
 }
 
@@ -182,7 +182,7 @@ fn a_message_in_parts_that_grows_too_large_ends_the_session() {
     for _ in 0..17 {
         one.raw(&[&[2, 1][..], &[b' '; 65_517]].concat());
     }
-    one.is_told_off();
+    one.expect_told_off();
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_message_that_is_never_finished_ends_the_session() {
     assert!(one.world.is_open(one.conn));
     one.world.elapse(seconds(2));
     one.raw(&[2, 1, b'{']);
-    one.is_told_off();
+    one.expect_told_off();
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn parts_of_four_messages_at_once_are_held_within_their_bound() {
     assert!(one.world.is_open(one.conn), "within the bound");
     one.raw(&[&[1, 1][..], &[b' '; 65_517]].concat());
     one.raw(&[&[1, 1][..], &[b' '; 65_517]].concat());
-    one.is_told_off();
+    one.expect_told_off();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::support::eventually;
 use serde_json::Value;
+use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -45,13 +46,16 @@ impl Answer {
 /// A node's folder, and the commands of its owner.
 pub struct Folder {
     dir: tempfile::TempDir,
+    /// What `RIGMESH_PASSPHRASE_FILE` says to its commands.
+    passphrase_file: RefCell<Option<PathBuf>>,
 }
 
 impl Folder {
     /// An empty one.
     pub fn new() -> Folder {
         // Short, for the socket's path.
-        Folder { dir: tempfile::Builder::new().prefix("rm").tempdir().unwrap() }
+        let dir = tempfile::Builder::new().prefix("rm").tempdir().unwrap();
+        Folder { dir, passphrase_file: RefCell::default() }
     }
 
     /// One with an identity.
@@ -75,9 +79,24 @@ impl Folder {
         self.path(file)
     }
 
+    /// From here on the environment names this file for the pass-phrase, or none.
+    pub fn name_passphrase_file(&self, path: Option<&Path>) {
+        *self.passphrase_file.borrow_mut() = path.map(Path::to_owned);
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command.args(args).arg("--data-dir").arg(self.data());
+        match &*self.passphrase_file.borrow() {
+            Some(path) => command.env("RIGMESH_PASSPHRASE_FILE", path),
+            None => command.env_remove("RIGMESH_PASSPHRASE_FILE"),
+        };
+        command
+    }
+
     /// Runs a command in this folder.
     pub fn run(&self, args: &[&str]) -> Answer {
-        run_with_input(&self.data(), args, "")
+        self.input(args, "")
     }
 
     /// Runs a command line as it was printed, without its first word.
@@ -94,7 +113,10 @@ impl Folder {
     }
 
     pub fn input(&self, args: &[&str], input: &str) -> Answer {
-        run_with_input(&self.data(), args, input)
+        let mut child =
+            self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        gather(&mut child, args)
     }
 
     pub fn key(&self) -> String {
@@ -107,15 +129,8 @@ impl Folder {
 
     /// Begins a command and does not wait for it.
     pub fn spawn(&self, args: &[&str]) -> Running {
-        let child = Command::new(BINARY)
-            .args(args)
-            .arg("--data-dir")
-            .arg(self.data())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = self.command(args);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         Running { child }
     }
 
@@ -131,15 +146,8 @@ impl Folder {
     /// Starts a command that runs until it is stopped, and returns when it has said its first line.
     pub fn daemon(&self, args: &[&str]) -> Daemon {
         let log = std::fs::OpenOptions::new().append(true).create(true).open(self.dir.path().join("log")).unwrap();
-        let mut child = Command::new(BINARY)
-            .args(args)
-            .arg("--data-dir")
-            .arg(self.data())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut command = self.command(args);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         lines.read_line(&mut line).unwrap();
@@ -192,20 +200,6 @@ impl Drop for Running {
             let _ = self.child.wait();
         }
     }
-}
-
-fn run_with_input(data: &Path, args: &[&str], input: &str) -> Answer {
-    let mut child = Command::new(BINARY)
-        .args(args)
-        .arg("--data-dir")
-        .arg(data)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    gather(&mut child, args)
 }
 
 /// What a command gives until it ends.

@@ -18,7 +18,7 @@ pub(crate) use dht::{
 };
 pub(crate) use discover::Discover;
 pub(crate) use fleet::{Logs, Pause, Ping, Profiles, ProfilesCommand, Resume, Start, Status, Stop};
-pub(crate) use node::{Completions, Demo, Id, Init, Serve, Version};
+pub(crate) use node::{Completions, Demo, Id, IdCommand, Init, Serve, Version};
 pub(crate) use peers::{Peers, PeersCommand, PeersExport, PeersImport};
 pub(crate) use seal::{Open, Seal, SealCommand, SealForm, SealMessage};
 pub(crate) use wire::{

@@ -21,10 +21,35 @@ pub(crate) struct Init {
     pub(crate) address: Option<String>,
 }
 
-/// Show this node's id, key, name and role.
+/// Show this node's id, key, name and role, and whether its keys are protected by a pass-phrase.
 #[derive(Debug, FromArgs)]
-#[argh(subcommand, name = "id", example = "{command_name} --json")]
-pub(crate) struct Id {}
+#[argh(subcommand, name = "id", example = "{command_name} --json\n{command_name} protect")]
+pub(crate) struct Id {
+    #[argh(subcommand)]
+    pub(crate) command: Option<IdCommand>,
+}
+
+#[derive(Debug, FromArgs)]
+#[argh(subcommand)]
+pub(crate) enum IdCommand {
+    Protect(IdProtect),
+    Unprotect(IdUnprotect),
+}
+
+/// Put this node's private keys under a pass-phrase, asked for twice or read from the file that RIGMESH_PASSPHRASE_FILE names.
+#[derive(Debug, FromArgs)]
+#[argh(
+    subcommand,
+    name = "protect",
+    example = "{command_name}",
+    note = "Copies of the keys made before are not protected by it. A service needs RIGMESH_PASSPHRASE_FILE from then on: a file of mode 0600 whose first line is the pass-phrase."
+)]
+pub(crate) struct IdProtect {}
+
+/// Take the pass-phrase away: the keys lie in their files, mode 0600, as they were before.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "unprotect", example = "{command_name}")]
+pub(crate) struct IdUnprotect {}
 
 /// Run the node until a signal ends it (SIGHUP reloads the allowlist and permissions).
 #[derive(Debug, FromArgs)]

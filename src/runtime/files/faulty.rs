@@ -24,7 +24,7 @@ pub(crate) enum Fault {
 enum Loose {
     Content(PathBuf),
     Made(PathBuf),
-    Renamed { from: PathBuf, to: PathBuf, replaced: Option<Vec<u8>> },
+    Renamed { from: PathBuf, to: PathBuf, replaced: Option<(Vec<u8>, fs::Permissions)> },
 }
 
 impl Loose {
@@ -100,7 +100,10 @@ impl FaultyDisk {
                 Loose::Made(path) => drop(fs::remove_file(&path)),
                 Loose::Renamed { from, to, replaced } => {
                     if fs::rename(&to, &from).is_ok() {
-                        replaced.into_iter().for_each(|bytes| fs::write(&to, bytes).unwrap());
+                        if let Some((bytes, mode)) = replaced {
+                            fs::write(&to, bytes).unwrap();
+                            fs::set_permissions(&to, mode).unwrap();
+                        }
                         loose.iter_mut().for_each(|older| older.follow(&to, &from));
                     }
                 }
@@ -126,7 +129,7 @@ impl Inner {
             }),
             Change::Rename(from, to) => {
                 self.loose.iter_mut().for_each(|older| older.follow(from, to));
-                let replaced = fs::read(to).ok();
+                let replaced = fs::read(to).ok().zip(fs::metadata(to).ok().map(|meta| meta.permissions()));
                 self.loose.push(Loose::Renamed { from: from.to_owned(), to: to.to_owned(), replaced });
             }
             Change::Remove(path) => {

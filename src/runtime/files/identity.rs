@@ -1,14 +1,19 @@
 //! A node's identity on disk, in the files and the form of a Go node (mesh.md §1): `private.key` (32 raw
-//! bytes, 0600), `node.json` beside the configuration, and RigMesh's `sign.key` beside the private key.
+//! bytes, 0600), `node.json` beside the configuration, and RigMesh's `sign.key` beside the private key. Either key may
+//! be protected by a pass-phrase (`protect.rs`).
 //!
 //! What is there is never overwritten: a file that is corrupt, too open, or does not belong to the
 //! others is an error that names the next step.
 
 use super::atomic;
 use super::paths::Paths;
+use super::protect::{Asked, StoredKey, passphrase_for};
 use crate::base::{Error, Result, Timestamp, check_json, sanitise_name};
 use crate::formats::gojson;
-use crate::identity::{self, Identity, NodeIdentity, Role, SecretKey, SharedSecret, SignKey};
+use crate::identity::{
+    self, Identity, KeyCost, KeyKind, NodeIdentity, Passphrase, Role, SEALED_KEY_BYTES, SealedKey, SecretKey,
+    SharedSecret, SignKey,
+};
 use crate::runtime::clock;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -22,9 +27,9 @@ const NODE_JSON_BYTES_MAX: usize = 64 << 10;
 /// Where the three files of an identity lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityFiles {
-    /// The X25519 private key, 32 raw bytes, 0600.
+    /// The X25519 private key, 32 raw bytes or a [`SealedKey`], 0600.
     pub private_key: PathBuf,
-    /// The Ed25519 seed, 32 raw bytes, 0600. Made when it is missing.
+    /// The Ed25519 seed, 32 raw bytes or a [`SealedKey`], 0600. Made when it is missing.
     pub sign_key: PathBuf,
     /// The public description, JSON.
     pub node_json: PathBuf,
@@ -54,12 +59,36 @@ impl IdentityFiles {
         IdentityFiles::from(&Paths::in_folder(folder))
     }
 
-    /// Loads the identity; `None` when there is none. Makes `sign.key` when only that is missing.
+    /// Loads the identity; `None` when there is none. Makes `sign.key` when only that is missing. Protected keys are opened
+    /// with the pass-phrase in the file that [`PASSPHRASE_FILE_VARIABLE`](super::protect::PASSPHRASE_FILE_VARIABLE) names.
     ///
     /// # Errors
-    /// [`Error::Config`] for what a person has to put right (the text says how), [`Error::Io`] for what
-    /// the system refuses. No file is changed then.
+    /// [`Error::Config`] for what a person has to put right (the text says how), [`Error::Passphrase`] when the
+    /// pass-phrase is missing or another one, [`Error::Io`] for what the system refuses. No file is changed then.
     pub fn load(&self) -> Result<Option<Identity>> {
+        self.load_with(&mut passphrase_for)
+    }
+
+    /// [`IdentityFiles::load`] with a way to ask for the pass-phrase. It is asked only when a key is protected, once,
+    /// and given the path of that key.
+    ///
+    /// # Errors
+    /// As there, and what `ask` fails with.
+    pub fn load_with(&self, ask: &mut dyn FnMut(&Path) -> Result<Passphrase>) -> Result<Option<Identity>> {
+        let Some(stored) = self.read()? else { return Ok(None) };
+        let mut asked = Asked::new(ask);
+        let secret = stored.key.open(KeyKind::X25519, &self.private_key, &mut asked)?;
+        let sign = match &stored.sign {
+            Some(sign) => SignKey::from_seed(&*sign.open(KeyKind::Ed25519, &self.sign_key, &mut asked)?),
+            // Protected as the private key is.
+            None => self.make_sign_key(asked.known().zip(stored.key.cost()))?,
+        };
+        Identity::from_parts(SecretKey::from_bytes(*secret), sign, stored.info).map(Some)
+    }
+
+    /// What the three files hold, with no key opened; `None` when there is no identity. The private key fits
+    /// node.json, as far as can be told from outside.
+    pub(super) fn read(&self) -> Result<Option<Stored>> {
         let (key, json) = (self.read_key(&self.private_key)?, self.read_json()?);
         let (key, info) = match (key, json) {
             (None, None) => return Ok(None),
@@ -67,9 +96,8 @@ impl IdentityFiles {
             (Some(_), None) => return Err(half(&self.private_key, &self.node_json)),
             (None, Some(_)) => return Err(half(&self.node_json, &self.private_key)),
         };
-        let secret = SecretKey::from_bytes(*key);
         // Before the signing key is made: nothing is written beside files that do not fit together.
-        if info.checked_key().ok() != Some(secret.public_key()) {
+        if info.checked_key().ok().map(|key| *key.as_bytes()) != Some(key.public(KeyKind::X25519)) {
             let why = info.checked_key().err().map_or_else(
                 || "its publicKey belongs to another private key".to_owned(),
                 |e| match e {
@@ -83,8 +111,7 @@ impl IdentityFiles {
                 self.private_key.display()
             )));
         }
-        let sign = self.sign_key()?;
-        Identity::from_parts(secret, sign, info).map(Some)
+        Ok(Some(Stored { key, sign: self.read_key(&self.sign_key)?, info }))
     }
 
     /// Makes a new identity and stores it.
@@ -103,7 +130,11 @@ impl IdentityFiles {
         let fresh = Identity::generate(name, role, clock::wall(), &mut clock::system_rng()?)?;
         // A signing key that is already there is kept. The private key comes last: whoever sees it
         // finds the rest complete.
-        let sign = self.sign_key()?;
+        let sign = match self.read_key(&self.sign_key)? {
+            Some(StoredKey::Plain(seed)) => SignKey::from_seed(&seed),
+            Some(StoredKey::Sealed(_)) => return Err(half(&self.sign_key, &self.private_key)),
+            None => self.make_sign_key(None)?,
+        };
         let json = gojson::to_string_pretty_html(fresh.info())?;
         atomic::write(&self.node_json, json.as_bytes(), 0o644)?;
         atomic::write(&self.private_key, &*fresh.secret().to_bytes(), 0o600)?;
@@ -130,17 +161,24 @@ impl IdentityFiles {
         [&self.private_key, &self.sign_key, &self.node_json].into_iter().try_for_each(|path| atomic::remove(path))
     }
 
-    fn read_key(&self, path: &Path) -> Result<Option<Zeroizing<[u8; 32]>>> {
-        refuse_open_key(path)?;
-        // Read one byte more than a key has, so that a longer file is noticed.
-        let bytes = match atomic::read(path, 32) {
+    fn read_key(&self, path: &Path) -> Result<Option<StoredKey>> {
+        refuse_open_file(path)?;
+        // Read one byte more than a sealed key has, so that a longer file is noticed.
+        let bytes = match atomic::read(path, SEALED_KEY_BYTES + 1) {
             Ok(Some(bytes)) => Zeroizing::new(bytes),
             Ok(None) => return Ok(None),
             Err(Error::Malformed { .. }) => return Err(corrupt(path, "more than 32 bytes")),
             Err(e) => return Err(e),
         };
+        if SealedKey::is_begun(&bytes) {
+            return match SealedKey::decode(&bytes) {
+                Ok(key) => Ok(Some(StoredKey::Sealed(Box::new(key)))),
+                Err(e) => Err(corrupt(path, &e.to_string())),
+            };
+        }
         match <[u8; 32]>::try_from(&bytes[..]) {
-            Ok(key) => Ok(Some(Zeroizing::new(key))),
+            Ok(key) => Ok(Some(StoredKey::Plain(Zeroizing::new(key)))),
+            Err(_) if bytes.len() > 32 => Err(corrupt(path, "more than 32 bytes")),
             Err(_) => Err(corrupt(path, &format!("{} bytes instead of 32", bytes.len()))),
         }
     }
@@ -159,15 +197,27 @@ impl IdentityFiles {
         })
     }
 
-    /// The signing key, made at first need.
-    fn sign_key(&self) -> Result<SignKey> {
-        if let Some(seed) = self.read_key(&self.sign_key)? {
-            return Ok(SignKey::from_seed(&seed));
+    /// A new signing key, under a pass-phrase or plain.
+    fn make_sign_key(&self, under: Option<(&Passphrase, KeyCost)>) -> Result<SignKey> {
+        let mut rng = clock::system_rng()?;
+        let sign = SignKey::generate(&mut rng);
+        let seed = sign.seed();
+        match under {
+            Some((passphrase, cost)) => {
+                let sealed = SealedKey::seal(KeyKind::Ed25519, &seed, passphrase, cost, &mut rng)?;
+                atomic::write(&self.sign_key, &sealed.encode(), 0o600)?;
+            }
+            None => atomic::write(&self.sign_key, &*seed, 0o600)?,
         }
-        let sign = SignKey::generate(&mut clock::system_rng()?);
-        atomic::write(&self.sign_key, &*sign.seed(), 0o600)?;
         Ok(sign)
     }
+}
+
+/// The files of an identity, read and not opened.
+pub(super) struct Stored {
+    pub(super) key: StoredKey,
+    pub(super) sign: Option<StoredKey>,
+    pub(super) info: NodeIdentity,
 }
 
 impl From<&Paths> for IdentityFiles {
@@ -193,8 +243,8 @@ fn host_name() -> String {
     if name.is_empty() { DEFAULT_NAME.to_owned() } else { name }
 }
 
-/// A private key that group or others can read may have been copied: the owner decides, not we.
-fn refuse_open_key(path: &Path) -> Result<()> {
+/// A key or a pass-phrase that group or others can read may have been copied: the owner decides, not we.
+pub(super) fn refuse_open_file(path: &Path) -> Result<()> {
     let mode = match std::fs::metadata(path) {
         Ok(metadata) => metadata.permissions().mode() & 0o777,
         // Missing and unreadable files are told apart by the read that follows.

@@ -10,5 +10,6 @@ pub(crate) mod lock;
 pub(crate) mod marks;
 pub(crate) mod paths;
 pub(crate) mod profiles;
+pub(crate) mod protect;
 pub(crate) mod registry;
 pub(crate) mod tree;

@@ -8,6 +8,7 @@ use crate::miners::console::{Console, Lines};
 use crate::miners::supervise::Exit;
 use crate::runtime::clock::wall;
 use crate::runtime::files::atomic;
+use crate::runtime::files::protect::PASSPHRASE_FILE_VARIABLE;
 use parking_lot::Mutex;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::ffi::OsString;
@@ -57,6 +58,7 @@ impl Running {
         let mut line = line.into_iter();
         let mut child = Command::new(line.next().unwrap_or_default())
             .args(line)
+            .env_remove(PASSPHRASE_FILE_VARIABLE)
             .envs(&launch.env)
             .env(MARK_VARIABLE, hex::encode(rng.array::<16>()))
             .current_dir(&launch.cwd)

@@ -2,21 +2,21 @@
 //! and share nothing.
 
 use crate::base::{Error, Refusal, Result};
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use crate::formats::ciphers::{self, NONCE_BYTES};
 use zeroize::Zeroizing;
+
+pub use crate::formats::ciphers::TAG_BYTES;
 
 /// Bytes of a key.
 pub const KEY_BYTES: usize = 32;
-/// Bytes by which sealing makes a frame longer.
-pub const TAG_BYTES: usize = 16;
 
 /// The nonce of Noise's ChaChaPoly: four zero bytes, then the counter, little-endian.
-pub(super) fn noise_nonce(counter: u64) -> Nonce {
-    let mut nonce = [0; 12];
+pub(super) fn noise_nonce(counter: u64) -> [u8; NONCE_BYTES] {
+    let mut nonce = [0; NONCE_BYTES];
     if let Some(low) = nonce.last_chunk_mut() {
         *low = counter.to_le_bytes();
     }
-    Nonce::assume_unique_for_key(nonce)
+    nonce
 }
 
 /// A key and how often it was used. Wiped when dropped, never shown; 40 bytes, because every idle connection has two.
@@ -43,8 +43,8 @@ impl CipherHalf {
     pub fn seal(&mut self, out: &mut Vec<u8>, start: usize) -> Result<()> {
         let nonce = self.next()?;
         let plain = out.get_mut(start..).unwrap_or_default();
-        let tag = self.cipher()?.seal_in_place_separate_tag(nonce, Aad::empty(), plain).map_err(|_| spent())?;
-        out.extend_from_slice(tag.as_ref());
+        let tag = ciphers::seal(&self.key, nonce, &[], plain)?;
+        out.extend_from_slice(&tag);
         Ok(())
     }
 
@@ -54,8 +54,7 @@ impl CipherHalf {
     /// [`Refusal::BadProof`]: it was not sealed as the next frame of this direction. The session is over then.
     pub fn open<'a>(&mut self, frame: &'a mut [u8]) -> Result<&'a mut [u8]> {
         let nonce = self.next()?;
-        let opened = self.cipher()?.open_in_place(nonce, Aad::empty(), frame);
-        opened.map_err(|_| Refusal::BadProof.into())
+        ciphers::open(&self.key, nonce, &[], frame).map_err(|_| Refusal::BadProof.into())
     }
 
     /// Replaces the key by one from which it cannot be computed (Noise §4.2). The counter goes on.
@@ -64,21 +63,16 @@ impl CipherHalf {
     /// None in practice.
     pub fn rekey(&mut self) -> Result<()> {
         let mut fresh = Zeroizing::new([0; KEY_BYTES]);
-        let nonce = noise_nonce(u64::MAX);
-        let _tag = self.cipher()?.seal_in_place_separate_tag(nonce, Aad::empty(), &mut *fresh).map_err(|_| spent())?;
+        ciphers::seal(&self.key, noise_nonce(u64::MAX), &[], &mut *fresh)?;
         self.key = fresh;
         Ok(())
     }
 
-    fn next(&mut self) -> Result<Nonce> {
+    fn next(&mut self) -> Result<[u8; NONCE_BYTES]> {
         // The last counter is the one of rekeying.
+        let spent = || Error::Failed("this session's key is used up".to_owned());
         let next = self.counter.checked_add(1).ok_or_else(spent)?;
         Ok(noise_nonce(std::mem::replace(&mut self.counter, next)))
-    }
-
-    /// Made for every frame: the library's own form of a key has more than half a kilobyte.
-    fn cipher(&self) -> Result<LessSafeKey> {
-        UnboundKey::new(&CHACHA20_POLY1305, &*self.key).map(LessSafeKey::new).map_err(|_| spent())
     }
 }
 
@@ -86,10 +80,6 @@ impl std::fmt::Debug for CipherHalf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "CipherHalf({})", self.counter)
     }
-}
-
-fn spent() -> Error {
-    Error::Failed("this session's key is used up".to_owned())
 }
 
 #[cfg(test)]

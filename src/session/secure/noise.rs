@@ -3,8 +3,8 @@
 
 use super::cipher::{CipherHalf, KEY_BYTES, TAG_BYTES, noise_nonce};
 use crate::base::{Error, Refusal, Result, Rng};
+use crate::formats::ciphers;
 use crate::identity::{PublicKey, SecretKey};
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, UnboundKey};
 use sha2::{Digest as _, Sha256};
 use snow::params::{CipherChoice, DHChoice, HashChoice};
 use snow::resolvers::CryptoResolver;
@@ -228,21 +228,17 @@ struct Sealing {
 }
 
 impl Sealing {
-    fn key(&self) -> Option<LessSafeKey> {
-        UnboundKey::new(&CHACHA20_POLY1305, &*self.key).ok().map(LessSafeKey::new)
-    }
-
     fn seal(&self, nonce: u64, authtext: &[u8], plain: &[u8], out: &mut [u8]) -> Option<usize> {
         let (sealed, rest) = out.split_at_mut_checked(plain.len())?;
         sealed.copy_from_slice(plain);
-        let tag = self.key()?.seal_in_place_separate_tag(noise_nonce(nonce), Aad::from(authtext), sealed).ok()?;
-        rest.get_mut(..TAG_BYTES)?.copy_from_slice(tag.as_ref());
+        let tag = ciphers::seal(&self.key, noise_nonce(nonce), authtext, sealed).ok()?;
+        *rest.first_chunk_mut()? = tag;
         Some(plain.len() + TAG_BYTES)
     }
 
     fn open(&self, nonce: u64, authtext: &[u8], sealed: &[u8], out: &mut [u8]) -> Option<usize> {
         let mut bytes = Zeroizing::new(sealed.to_vec());
-        let plain = self.key()?.open_in_place(noise_nonce(nonce), Aad::from(authtext), &mut bytes).ok()?;
+        let plain = ciphers::open(&self.key, noise_nonce(nonce), authtext, &mut bytes).ok()?;
         out.get_mut(..plain.len())?.copy_from_slice(plain);
         Some(plain.len())
     }

@@ -126,8 +126,12 @@ impl Key {
     /// The key of answers on a plain stream: HMAC(this key, `rigmesh-ueps-answer-1\0`). A packet cannot be sent back to
     /// who sent it and pass as a packet of the other side.
     pub fn for_answers(&self) -> Key {
-        let derived: [u8; 32] = self.mac([ANSWER_LABEL, &[], &[]]).finalize().into_bytes().into();
-        Key::from_bytes(&*Zeroizing::new(derived))
+        Key::from_bytes(&*Zeroizing::new(self.hmac(ANSWER_LABEL)))
+    }
+
+    /// HMAC-SHA256 of any bytes under this key: the function that signs packets.
+    pub fn hmac(&self, bytes: &[u8]) -> [u8; HMAC_BYTES] {
+        self.mac([bytes, &[], &[]]).finalize().into_bytes().into()
     }
 
     /// HMAC over the pieces, one after the other, not yet finished.
