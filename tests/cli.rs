@@ -24,6 +24,8 @@ mod packets;
 mod peers;
 #[path = "cli/protect.rs"]
 mod protect;
+#[path = "cli/secure.rs"]
+mod secure;
 #[path = "cli/seal.rs"]
 mod seal;
 #[path = "cli/ueps.rs"]
