@@ -24,10 +24,10 @@ mod packets;
 mod peers;
 #[path = "cli/protect.rs"]
 mod protect;
-#[path = "cli/secure.rs"]
-mod secure;
 #[path = "cli/seal.rs"]
 mod seal;
+#[path = "cli/secure.rs"]
+mod secure;
 #[path = "cli/ueps.rs"]
 mod ueps;
 #[path = "cli/user.rs"]

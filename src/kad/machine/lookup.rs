@@ -57,6 +57,8 @@ struct Candidate {
     paths: u32,
     /// It holds the newest of all records it has.
     agrees: bool,
+    /// How many nodes led here, this one included: 1 for those that were known before.
+    hop: u8,
 }
 
 /// One lookup.
@@ -77,7 +79,7 @@ impl Lookup {
         shape.paths = paths;
         let mut lookup = Lookup { target, goal, shape, nodes: Vec::new(), records: Vec::new() };
         for (i, seed) in seeds.into_iter().enumerate() {
-            lookup.add(i % paths, seed);
+            lookup.add(i % paths, seed, 1);
         }
         lookup
     }
@@ -117,8 +119,9 @@ impl Lookup {
         let Some(candidate) = self.candidate(id) else { return };
         let (State::Asked(path) | State::Slow(path)) = candidate.state else { return };
         candidate.state = State::Answered;
+        let hop = candidate.hop.saturating_add(1);
         for node in nodes {
-            self.add(path, node);
+            self.add(path, node, hop);
         }
         if !records.is_empty()
             && self.merge(records, rules)
@@ -154,6 +157,11 @@ impl Lookup {
         self.nodes.iter().filter(|c| c.state == State::Answered).map(|c| &c.info)
     }
 
+    /// How many nodes led to the nearest one that has answered, that one included.
+    pub(super) fn hops(&self) -> u64 {
+        self.nodes.iter().find(|c| c.state == State::Answered).map_or(0, |c| c.hop.into())
+    }
+
     /// The records collected: the newest of each slot.
     pub(super) fn take(self) -> Vec<SignedRecord> {
         self.records
@@ -181,7 +189,7 @@ impl Lookup {
         self.nodes.get_mut(place)
     }
 
-    fn add(&mut self, path: usize, info: NodeInfo) {
+    fn add(&mut self, path: usize, info: NodeInfo, hop: u8) {
         let bit = 1 << path.min(PATHS_MAX - 1);
         match self.place(&self.target.distance(&info.node_id)) {
             Ok(place) => {
@@ -194,7 +202,7 @@ impl Lookup {
                 if self.nodes.len() == self.nodes.capacity() {
                     self.nodes.reserve_exact(ROOM);
                 }
-                self.nodes.insert(place, Candidate { info, state: State::Fresh, paths: bit, agrees: false });
+                self.nodes.insert(place, Candidate { info, state: State::Fresh, paths: bit, agrees: false, hop });
             }
         }
         if let Some(surplus) = self.nodes.iter_mut().filter(|c| c.paths & bit != 0).nth(PATH_MAX) {
