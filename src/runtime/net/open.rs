@@ -252,6 +252,7 @@ impl Opener {
     fn establish(&self, opening: Opening, established: Box<Established>, keys: LinkKeys) -> Result<()> {
         let certificate = opening.dial.and_then(|_| opening.ws.get_ref().certificate());
         let Opening { mut ws, socket, pass, address, dial } = opening;
+        pass.establish();
         let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
         let now = self.clock.mono();
         let max = self.settings.message_bytes_max;
