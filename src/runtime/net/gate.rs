@@ -203,10 +203,10 @@ impl GateLimits {
         if state.known.get(&ip).is_some_and(|at| now.since(*at) < KNOWN_FOR) {
             return all >= self.half_open_max;
         }
-        let net = Subnet::of(ip);
+        let net = Subnet::shared(ip);
         if all >= self.half_open_max.div_ceil(2)
             || half_open(&|other| other == ip) >= self.half_open_per_address_max
-            || half_open(&|other| Subnet::of(other) == net) >= self.half_open_per_net_max
+            || net.is_some() && half_open(&|other| Subnet::shared(other) == net) >= self.half_open_per_net_max
         {
             return true;
         }
