@@ -56,7 +56,11 @@ fn a_thousand_half_open_sockets_keep_nobody_out() {
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let _ = socket.write_all(UPGRADE.as_bytes());
         // Those that were refused are given up, so that this process has enough files.
-        if i % 10 == 0 { held.push(socket) } else { refused += 1 }
+        if i % 10 == 0 {
+            held.push(socket)
+        } else {
+            refused += 1
+        }
         if i % 250 == 249 {
             farm.serves();
         }
@@ -68,15 +72,12 @@ fn a_thousand_half_open_sockets_keep_nobody_out() {
 #[test]
 fn whoever_is_slow_at_any_step_is_gone_at_its_deadline() {
     let farm = farm(Config { handshake_timeout_ms: 600, ..Config::default() });
-    let steps: [&dyn Fn(&mut TcpStream); 3] = [
-        &|_| {},
-        &|socket| socket.write_all(b"GET /ws HT").unwrap(),
-        &|socket| {
+    let steps: [&dyn Fn(&mut TcpStream); 3] =
+        [&|_| {}, &|socket| socket.write_all(b"GET /ws HT").unwrap(), &|socket| {
             socket.write_all(UPGRADE.as_bytes()).unwrap();
             // A frame's head that promises much, and a byte of it now and then.
             socket.write_all(&[0x81, 0xfe, 0x40, 0x00, 0, 0, 0, 0]).unwrap();
-        },
-    ];
+        }];
     for (i, step) in steps.iter().enumerate() {
         let mut socket = from(2 + i as u8, &farm.at);
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
