@@ -30,6 +30,7 @@ struct Lane {
 /// What a thread is told.
 #[derive(Default)]
 struct Queue {
+    #[allow(clippy::vec_box)] // a machine has kilobytes, and a list of them that grows would leave holes as large
     joining: Mutex<Vec<Box<Turns>>>,
     over: AtomicBool,
 }
@@ -92,6 +93,7 @@ impl Drop for Lanes {
 
 /// A thread's life: whoever has something to do has a turn, one after the other.
 fn drive(queue: &Queue) {
+    #[allow(clippy::vec_box)] // as above
     let mut nodes: Vec<Box<Turns>> = Vec::new();
     loop {
         let joining = std::mem::take(&mut *queue.joining.lock());
