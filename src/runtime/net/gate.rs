@@ -235,19 +235,27 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
+    /// Bounds that no test comes to by accident.
+    const WIDE: GateLimits = GateLimits {
+        connections_max: 100,
+        unproven_max: 100,
+        unproven_per_address_max: 16,
+        half_open_max: 100,
+        half_open_per_address_max: 100,
+        half_open_per_net_max: 100,
+        handshakes_per_s: 100,
+    };
+
+    /// A gate, and what comes to it: each call is another socket.
+    fn gate(limits: GateLimits) -> (Arc<Gate>, impl Fn() -> Arc<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        (Gate::new(limits), move || Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()))
+    }
+
     #[test]
     fn half_open_places_are_limited_and_the_oldest_makes_room() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let socket = || Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
-        let gate = Gate::new(GateLimits {
-            connections_max: 5,
-            unproven_max: 3,
-            unproven_per_address_max: 2,
-            half_open_max: 100,
-            half_open_per_address_max: 100,
-            half_open_per_net_max: 100,
-            handshakes_per_s: 100,
-        });
+        let (gate, socket) =
+            gate(GateLimits { connections_max: 5, unproven_max: 3, unproven_per_address_max: 2, ..WIDE });
         let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let at = Time::from_millis;
         let Entrance::Pass(first) = gate.enter(at(0), a, &socket()) else { panic!() };
@@ -264,16 +272,12 @@ mod tests {
 
     #[test]
     fn strangers_get_half_of_the_places_and_few_from_one_neighbourhood() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let socket = || Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
-        let gate = Gate::new(GateLimits {
-            connections_max: 100,
-            unproven_max: 100,
-            unproven_per_address_max: 16,
+        let (gate, socket) = gate(GateLimits {
             half_open_max: 12,
             half_open_per_address_max: 2,
             half_open_per_net_max: 3,
             handshakes_per_s: 5,
+            ..WIDE
         });
         let now = Time::from_millis(1000);
         let mut places = Vec::new();
@@ -314,17 +318,7 @@ mod tests {
 
     #[test]
     fn a_stranger_begins_few_handshakes_a_second() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let socket = || Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
-        let gate = Gate::new(GateLimits {
-            connections_max: 100,
-            unproven_max: 100,
-            unproven_per_address_max: 16,
-            half_open_max: 64,
-            half_open_per_address_max: 4,
-            half_open_per_net_max: 8,
-            handshakes_per_s: 5,
-        });
+        let (gate, socket) = gate(GateLimits { handshakes_per_s: 5, ..WIDE });
         let enter = |ms| matches!(gate.enter(Time::from_millis(ms), [8, 8, 8, 8].into(), &socket()), Entrance::Pass(_));
         assert_eq!((0..20).filter(|_| enter(0)).count(), 5, "each ended before the next began");
         assert!(!enter(199) && enter(201) && !enter(202));
