@@ -163,8 +163,8 @@ pub mod wire;
 
 pub use mesh::{FeedInfo, FoundBy, FoundRig, IntentAnswer, IntentContext, IntentSource, Intents, LinkInfo, ThreatInfo};
 pub use node::{
-    Config, Controller, DeployFile, Deployed, Deployment, Discovered, Discovery, Node, NodeBuilder, Sweep, Transport,
-    UepsKey,
+    Config, Controller, DeployFile, Deployed, Deployment, Discovered, Discovery, Node, NodeBuilder, PairedWith,
+    Pairing, Sweep, Transport, UepsKey,
 };
 pub use node::{control, dht};
 pub use runtime::clock::system_rng;

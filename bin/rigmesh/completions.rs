@@ -31,6 +31,12 @@ const COMMANDS: &[Entry] = &[
             "--advertise",
         ],
     ),
+    (
+        "pair",
+        "pair a rig with its controller",
+        &["--grant", "--minutes", "--address", "--no-wait", "--cancel", "--name"],
+    ),
+    ("enrol", "let many rigs become known", &["--uses", "--days", "--grant", "--address", "--show", "--end"]),
     ("peers list", "show peers and allowed keys", &[]),
     ("peers add", "add a peer", &["--key", "--name", "--grant", "--trust-first", "--bootstrap", "--lan"]),
     ("peers remove", "remove a peer", &[]),

@@ -15,6 +15,7 @@ mod files;
 mod init;
 mod levin;
 mod output;
+mod pair;
 mod passphrase;
 mod remote;
 mod seal;
@@ -76,6 +77,8 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
         "init",
         "id",
         "serve",
+        "pair",
+        "enrol",
         "peers",
         "discover",
         "ping",
@@ -116,6 +119,8 @@ fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> 
         Command::Completions(args) => out.text(&completions::script(&args.shell)?),
         Command::Version(_) => version(out),
         Command::Peers(args) => remote::peers(globals, out, args.command),
+        Command::Pair(args) => pair::pair(globals, out, args),
+        Command::Enrol(args) => pair::enrol(globals, out, args),
         Command::Discover(args) => discover::discover(globals, out, args),
         Command::Ping(args) => remote::ping(globals, out, args),
         Command::Status(args) => remote::status(globals, out, args),

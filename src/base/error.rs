@@ -1,6 +1,7 @@
 //! One error type for the whole crate, sorted by who is to blame, so that a caller knows
 //! whether to correct the input, retry, or give up.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// The crate's result.
@@ -79,6 +80,8 @@ pub enum Refusal {
     Unconfirmed(String),
     /// The key is not on the allowlist.
     NotAllowed,
+    /// A pairing is not taken up; the text says why.
+    Pairing(Cow<'static, str>),
     /// The key lacks the named permission.
     Permission(&'static str),
     /// The peer is our own key.
@@ -92,6 +95,13 @@ pub enum Refusal {
         /// Milliseconds until the next message is accepted.
         retry_after_ms: u64,
     },
+}
+
+impl Refusal {
+    /// A [`Refusal::Pairing`].
+    pub const fn pairing(why: &'static str) -> Refusal {
+        Refusal::Pairing(Cow::Borrowed(why))
+    }
 }
 
 impl Error {
@@ -151,6 +161,7 @@ impl fmt::Display for Refusal {
             Refusal::Downgrade(why) => write!(f, "downgrade refused: {why}"),
             Refusal::Unconfirmed(why) => write!(f, "not confirmed: {why}"),
             Refusal::NotAllowed => f.write_str("peer not authorized"),
+            Refusal::Pairing(why) => f.write_str(why),
             Refusal::Permission(grant) => write!(f, "not permitted: this key lacks the grant {grant}"),
             Refusal::OwnKey => f.write_str("the peer shows this node's own key"),
             Refusal::Limit(what) => write!(f, "limit reached: {what}"),

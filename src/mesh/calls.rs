@@ -101,7 +101,7 @@ impl Mesh {
             Some(Expected::First | Expected::Any) | None => Expect::Anyone,
         };
         let (tls, tls_pin) = registry.extra(peer).map_or((false, None), |extra| (extra.tls, extra.tls_pin));
-        Ok(Target { address: entry.address.clone(), expect, tls, tls_pin, found: false })
+        Ok(Target { address: entry.address.clone(), expect, tls, tls_pin, found: false, pairing: None })
     }
 
     /// Dials a registered peer, unless that is under way.

@@ -187,7 +187,14 @@ mod tests {
     use super::*;
 
     fn target(address: &str) -> Target {
-        Target { address: address.to_owned(), expect: Expect::Anyone, tls: false, tls_pin: None, found: false }
+        Target {
+            address: address.to_owned(),
+            expect: Expect::Anyone,
+            tls: false,
+            tls_pin: None,
+            found: false,
+            pairing: None,
+        }
     }
 
     #[test]

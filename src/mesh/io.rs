@@ -9,10 +9,11 @@ use crate::kad::Sighting;
 use crate::message::{Deploy, DeployOffer, Message, Payload, RawPayload, VersionItem};
 use crate::miners::{LogSlice, MinerStats};
 use crate::peers::Grants;
+use crate::session::pairing::Joining;
 use crate::session::{Established, Expect, InboundLimits, Lane};
 use crate::wire::ueps::{Header, PacketBuf, Standing};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// One connection, from accept or dial to its end. Never reused.
@@ -44,6 +45,20 @@ pub(crate) struct Target {
     pub(crate) tls_pin: Option<[u8; 32]>,
     /// A record names this place: any certificate will do, because the key that must answer is known and proven inside.
     pub(crate) found: bool,
+    /// This node and whoever answers become known to each other by it.
+    pub(crate) pairing: Option<Arc<PairAim>>,
+}
+
+/// How a dial pairs.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct PairAim {
+    pub(crate) joining: Joining,
+    /// What whoever answers may do here; `None`: what it may do already, which is usually nothing.
+    pub(crate) grants: Option<Grants>,
+    /// What it is called here, instead of what it calls itself.
+    pub(crate) name: Option<String>,
+    /// What this node may do over there, once that was said.
+    pub(crate) granted: OnceLock<Vec<String>>,
 }
 
 /// What happened outside.

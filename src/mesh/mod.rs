@@ -28,7 +28,7 @@ pub use intents::{IntentAnswer, IntentContext, IntentSource, Intents};
 pub(crate) use intents::{IntentHost, UEPS1, grant_for_intent, register_builtin};
 pub(crate) use io::{
     Answer, CallId, ChunkSource, Command, ConnectTo, DepotEvent, DepotTask, DialId, FeedObject, Input, JobId,
-    JobResult, LinkId, MarksSnapshot, Offered, Output, Owed, Permit, PullId, Stored, Target, Work,
+    JobResult, LinkId, MarksSnapshot, Offered, Output, Owed, PairAim, Permit, PullId, Stored, Target, Work,
 };
 pub use io::{FeedInfo, LinkInfo, ThreatInfo};
 pub(crate) use marks::MarksTable;

@@ -76,6 +76,8 @@ pub enum MessageType {
     UepsReply,
     /// Where rigs are, between RigMesh nodes; not answered (secure-session.md §8).
     Gossip,
+    /// The sender has saved the receiver, at the end of a pairing (secure-session.md §3).
+    Paired,
     /// Any other text.
     Other(Box<str>),
 }
@@ -132,6 +134,7 @@ impl MessageType {
             MessageType::Ueps => "ueps",
             MessageType::UepsReply => "ueps_reply",
             MessageType::Gossip => "gossip",
+            MessageType::Paired => "paired",
             MessageType::Other(text) => text,
         }
     }
@@ -169,6 +172,7 @@ impl From<&str> for MessageType {
             "ueps" => MessageType::Ueps,
             "ueps_reply" => MessageType::UepsReply,
             "gossip" => MessageType::Gossip,
+            "paired" => MessageType::Paired,
             other => MessageType::Other(other.into()),
         }
     }

@@ -27,7 +27,7 @@ pub use kind::{
 };
 pub use payload::{
     Announcement, Deploy, DeployAck, DeployKind, Disconnect, ErrorPayload, GetLogs, Handshake, HandshakeAck, Logs,
-    MinerAck, Payload, Ping, Pong, SecureAnswer, SecureOffer, StartMiner, StopMiner,
+    MinerAck, Paired, Payload, Ping, Pong, SecureAnswer, SecureOffer, StartMiner, StopMiner,
 };
 pub use raw::RawPayload;
 pub use response::{is_protocol_error, parse_response, protocol_error_code, validate_response};

@@ -75,6 +75,8 @@ pub enum Payload {
     UepsReply(UepsFrame),
     /// Where rigs are.
     Gossip(Gossip),
+    /// Each side of a pairing has saved the other.
+    Paired(Paired),
     /// A type that we do not know.
     Other {
         /// Its type.
@@ -117,6 +119,7 @@ impl Payload {
             Payload::Ueps(_) => MessageType::Ueps,
             Payload::UepsReply(_) => MessageType::UepsReply,
             Payload::Gossip(_) => MessageType::Gossip,
+            Payload::Paired(_) => MessageType::Paired,
             Payload::Other { kind, .. } => kind.clone(),
         }
     }
@@ -152,6 +155,7 @@ impl Payload {
             Payload::PauseMiner(p) => RawPayload::from_value(p),
             Payload::Ueps(p) | Payload::UepsReply(p) => RawPayload::from_value(p),
             Payload::Gossip(p) => RawPayload::from_value(p),
+            Payload::Paired(p) => RawPayload::from_value(p),
             Payload::Other { raw, .. } => Ok(raw.clone()),
         };
         // Writing fails only for maps with keys that are not texts; none of these types has any.
@@ -193,6 +197,7 @@ impl Payload {
             MessageType::Ueps => Payload::Ueps(raw.parse()?),
             MessageType::UepsReply => Payload::UepsReply(raw.parse()?),
             MessageType::Gossip => Payload::Gossip(raw.parse()?),
+            MessageType::Paired => Payload::Paired(raw.parse()?),
             MessageType::Other(_) => Payload::Other { kind: kind.clone(), raw: raw.clone() },
         })
     }
@@ -221,6 +226,12 @@ pub struct Handshake {
 pub struct SecureOffer {
     /// Versions the initiator speaks.
     pub v: Vec<u32>,
+    /// It is a pairing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pair: bool,
+    /// It is the pairing of a rig with the controller that enrols it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub enrol: bool,
     /// The first Noise message.
     #[serde(serialize_with = "base64", deserialize_with = "strict_bytes")]
     pub m: Vec<u8>,
@@ -231,9 +242,21 @@ pub struct SecureOffer {
 pub struct SecureAnswer {
     /// The version chosen.
     pub v: u32,
+    /// It is a pairing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pair: bool,
     /// The second Noise message.
     #[serde(serialize_with = "base64", deserialize_with = "strict_bytes")]
     pub m: Vec<u8>,
+}
+
+/// Payload of `paired` (secure-session.md §3): the sender has saved the receiver.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self", default)]
+pub struct Paired {
+    /// What the receiver may do at the sender; left out when nothing, and by the side that dialled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub granted: Vec<String>,
 }
 
 /// Payload of `handshake_ack`.
@@ -542,6 +565,7 @@ object_only!(
     Deploy,
     DeployAck,
     ErrorPayload,
+    Paired,
 );
 
 impl From<&Error> for ErrorPayload {

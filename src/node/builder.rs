@@ -1,5 +1,6 @@
 //! From a configuration to a running node.
 
+use super::enroller::Enroller;
 use super::{Config, Node, Shared};
 use crate::base::{Error, Result};
 use crate::identity::{Identity, Role};
@@ -25,6 +26,7 @@ use crate::runtime::net::listen::Listener;
 use crate::runtime::net::open::{NetSettings, Opener};
 use crate::runtime::net::tls::{self, TlsTrust};
 use crate::runtime::outgoing::{OwedBook, OwedFile};
+use crate::runtime::pairing::Pairings;
 use crate::runtime::queues::queues;
 use crate::runtime::threads::Threads;
 use crate::runtime::ueps::{UepsListener, load_keys};
@@ -34,7 +36,6 @@ use crate::session::{Challenges, DialogueConfig, OutboundLimits, Security};
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -239,10 +240,12 @@ impl NodeBuilder {
             },
             false => Security::Off,
         };
+        let pairings = Pairings::load(paths.enrolment(), registry.clone(), clock)?;
         let opener = Arc::new(Opener {
             settings: net_settings(&config, security)?,
             identity: identity.clone(),
             registry: registry.clone(),
+            pairings: pairings.clone(),
             challenges: Mutex::new(Challenges::new()),
             rng: Mutex::new(rng.fork()),
             gate: Gate::new(GateLimits {
@@ -319,7 +322,14 @@ impl NodeBuilder {
         };
         let depot = DepotThread::new(depot_hands, threads.clone());
         let listens = listener.as_ref().map(Listener::address);
-        let where_settings = where_settings(&config, &paths, &identity, listens, self.miners.is_some(), self.resident)?;
+        let advertised = Advertised {
+            listen: listens,
+            stated: config.advertise.clone(),
+            tls: config.tls_cert.is_some(),
+            loopback: config.dial_loopback,
+        };
+        let where_settings =
+            where_settings(&config, &paths, &identity, advertised.clone(), self.miners.is_some(), self.resident)?;
         let whereabouts = Whereabouts::new(
             where_settings,
             identity.clone(),
@@ -351,7 +361,7 @@ impl NodeBuilder {
             .name("dispatcher".to_owned())
             .spawn(move || dispatcher.run())
             .map_err(|e| Error::io("cannot start the dispatcher", &e))?;
-        let uplinks = config.uplinks.clone();
+        let (uplinks, enrol_link) = (config.uplinks.clone(), paths.enrol_link());
         let shared = Arc::new(Shared {
             identity,
             control,
@@ -365,16 +375,19 @@ impl NodeBuilder {
             intents,
             ueps,
             whereabouts,
+            advertised,
+            pairings,
             resident: self.resident,
             next_call: AtomicU64::new(1),
         });
         // From here on a failure drops the node, which stops what was started.
-        let node = Node {
+        let mut node = Node {
             shared,
             opener: opener.clone(),
             threads: threads.clone(),
             listener,
             dispatcher: Some(dispatcher),
+            enroller: None,
             control_server: Mutex::default(),
             _lock: Some(lock),
         };
@@ -389,6 +402,7 @@ impl NodeBuilder {
         }
         node.shared.whereabouts.start(node.shared.resident)?;
         if node.shared.resident {
+            node.enroller = Enroller::start(enrol_link, node.pairing())?;
             node.take_up_deploys()?;
         }
         Ok(node)
@@ -400,17 +414,11 @@ fn where_settings(
     config: &Config,
     paths: &Paths,
     identity: &Identity,
-    listen: Option<SocketAddr>,
+    advertised: Advertised,
     works: bool,
     resident: bool,
 ) -> Result<WhereSettings> {
     let says = works || identity.info().role.is_worker() || config.advertise_controller;
-    let advertised = Advertised {
-        listen,
-        stated: config.advertise.clone(),
-        tls: config.tls_cert.is_some(),
-        loopback: config.dial_loopback,
-    };
     // Only a node that stays says anything.
     let fleets = config.fleets.iter().filter(|_| resident);
     let secret = fleets.map(|name| fleet_secret(paths, name).map(|s| fleet_topic(name, Some(&s))));

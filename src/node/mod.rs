@@ -8,7 +8,9 @@ mod controller;
 pub(crate) mod deploy;
 pub mod dht;
 mod discover;
+mod enroller;
 mod intents;
+mod pairing;
 mod transport;
 pub(crate) mod uplink;
 
@@ -17,6 +19,7 @@ pub use config::{Config, UepsKey};
 pub use controller::{Controller, Sweep};
 pub use deploy::{DeployFile, Deployed, Deployment};
 pub use discover::{Discovered, Discovery};
+pub use pairing::{PairedWith, Pairing};
 pub use transport::Transport;
 
 use crate::base::{Error, Result};
@@ -32,10 +35,11 @@ use crate::runtime::files::registry::SharedRegistry;
 use crate::runtime::install::Installer;
 use crate::runtime::net::listen::Listener;
 use crate::runtime::net::open::{Opener, loopback_of};
+use crate::runtime::pairing::Pairings;
 use crate::runtime::queues::{ControlSender, Reply};
 use crate::runtime::threads::Threads;
 use crate::runtime::ueps::UepsListener;
-use crate::runtime::whereabouts::Whereabouts;
+use crate::runtime::whereabouts::{Advertised, Whereabouts};
 use crate::session::Expect;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::net::SocketAddr;
@@ -43,6 +47,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use enroller::Enroller;
 
 /// A connection must be proven within this.
 pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(15);
@@ -69,6 +75,10 @@ pub(crate) struct Shared {
     pub(crate) ueps: Option<UepsListener>,
     /// Where this node is, for others, and where others are.
     pub(crate) whereabouts: Arc<Whereabouts>,
+    /// Where it says it is, when it is asked to pair.
+    pub(crate) advertised: Advertised,
+    /// The codes by which others become known.
+    pub(crate) pairings: Arc<Pairings>,
     /// The node lives on after its commands: what rigs are owed goes on by itself.
     pub(crate) resident: bool,
     next_call: AtomicU64,
@@ -82,6 +92,8 @@ pub struct Node {
     threads: Arc<Threads>,
     listener: Option<Listener>,
     dispatcher: Option<JoinHandle<Drained>>,
+    /// The rig that is not enrolled yet.
+    enroller: Option<Enroller>,
     /// The control socket, when it is served.
     control_server: parking_lot::Mutex<Option<ControlServer>>,
     _lock: Option<FolderLock>,
@@ -132,6 +144,11 @@ impl Node {
     /// Commands to rigs.
     pub fn controller(&self) -> Controller {
         Controller { shared: self.shared.clone() }
+    }
+
+    /// Becoming known to nodes by a code, and letting them become known.
+    pub fn pairing(&self) -> Pairing {
+        Pairing { shared: self.shared.clone() }
     }
 
     /// Connections and raw messages.
@@ -210,6 +227,8 @@ impl Node {
         while matches!(self.shared.control.send(Command::Shutdown, None, 0), Err(Error::Busy)) {
             std::thread::yield_now();
         }
+        // Its call was answered just now.
+        drop(self.enroller.take());
         let drained = dispatcher.join().map_err(|_| Error::Failed("the dispatcher panicked".to_owned()));
         if let Some(control) = control {
             control.join();

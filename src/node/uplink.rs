@@ -27,7 +27,7 @@ pub(crate) fn parse_target(text: &str) -> Result<Target> {
     let address = address.trim_end_matches("/ws").trim_end_matches('/');
     check_address(address)?;
     let expect = key.map_or(Ok(Expect::Anyone), parse_expect)?;
-    Ok(Target { address: address.to_owned(), expect, tls, tls_pin: pin, found: false })
+    Ok(Target { address: address.to_owned(), expect, tls, tls_pin: pin, found: false, pairing: None })
 }
 
 /// A key as base64, or a node id as 32 hex digits.

@@ -1,7 +1,7 @@
 //! Who may connect and who may do what: the allowlist and the permissions, by whole key
 //! (mesh.md §7 and §8, secure-session.md §5).
 
-use crate::base::{Error, Refusal, Result, Timestamp, check_json};
+use crate::base::{Error, Refusal, Result, Timestamp, base64_decode_strict, base64_encode, check_json};
 use crate::formats::gojson;
 use crate::identity::PublicKey;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -378,6 +378,37 @@ impl Access {
             .or_insert_with(|| Permission { key: key.to_base64(), ..Permission::default() });
         entry.secure = true;
         true
+    }
+
+    /// Saves a key that was paired with: let in, with the secure mark, its signing key pinned. `grants`: what it may do from
+    /// now on; `None` leaves that as it is.
+    ///
+    /// # Errors
+    /// [`Refusal::NotAllowed`] for a revoked key, [`Refusal::Unconfirmed`] when another signing key is pinned to it,
+    /// [`Error::Config`] when the permissions file could not be read.
+    pub fn pair(&mut self, key: &PublicKey, grants: Option<Grants>, sign: &[u8; 32], wall: Timestamp) -> Result<()> {
+        self.check_writable()?;
+        if self.is_revoked(key) {
+            return Err(Refusal::NotAllowed.into());
+        }
+        let sign = base64_encode(sign);
+        let entry = self.permissions.entry(*key).or_default();
+        if entry.sign.as_ref().is_some_and(|pinned| *pinned != sign) {
+            return Err(Refusal::Unconfirmed("it shows another signing key than before".to_owned()).into());
+        }
+        if let Some(grants) = grants {
+            (entry.grants, entry.until) = (grants, None);
+        }
+        (entry.key, entry.sign, entry.secure) = (key.to_base64(), Some(sign), true);
+        (entry.since, entry.by) = (Some(wall), "pair".to_owned());
+        self.allow_text(&key.to_base64());
+        Ok(())
+    }
+
+    /// The signing key that was pinned to a key when it was paired with.
+    pub fn sign_key_of(&self, key: &PublicKey) -> Option<[u8; 32]> {
+        let pinned = self.permissions.get(key)?.sign.as_deref()?;
+        base64_decode_strict("sign key", pinned).ok()?.try_into().ok()
     }
 
     /// Takes the secure mark away: the owner accepts protocol 1.0 from this key again.

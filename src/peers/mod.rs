@@ -11,6 +11,7 @@ mod export;
 mod features;
 mod lifecycle;
 mod measure;
+mod pairing;
 mod peer;
 mod pins;
 mod pointer;
@@ -29,6 +30,10 @@ pub use export::{
 pub use features::{FEATURE_LABELS, FEATURE_RANGES, StandardFeatures, normalize_features, weight_features};
 pub use lifecycle::{Lifecycle, LifecycleConfig, LifecycleOutput, Stage};
 pub use measure::{MEASURE_ROUND_TRIPS, Measurement, PING_SAMPLES, Samples, compute_score, geo_km_between, measure};
+pub use pairing::{
+    CodeKind, ENROL_DAYS_MAX, ENROL_USES_MAX, Enrolled, Enrolment, PAIR_ADDRESSES_MAX, PAIR_WRONG_MAX, PairCode,
+    PairDesk, PairLink, PairState,
+};
 pub use peer::{
     ADDRESS_ID_PREFIX, Origin, PEER_TEXT_MAX, Peer, PeerExtra, SCORE_DEFAULT, SCORE_MAXIMUM, SCORE_MINIMUM,
 };

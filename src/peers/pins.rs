@@ -35,6 +35,9 @@ impl PeerRegistry {
 
     /// The signing key pinned to a peer's key.
     pub fn sign_key_of(&self, key: &PublicKey) -> Option<[u8; 32]> {
+        if let Some(pinned) = self.access().sign_key_of(key) {
+            return Some(pinned);
+        }
         let pinned = self.peers.get(&key.node_id().to_string())?.extra.sign_key.as_deref()?;
         base64_decode_strict("sign key", pinned).ok()?.try_into().ok()
     }

@@ -19,6 +19,7 @@ mod log_repeats;
 pub(crate) mod log_sink;
 pub(crate) mod net;
 pub(crate) mod outgoing;
+pub(crate) mod pairing;
 pub(crate) mod process;
 pub(crate) mod queues;
 pub(crate) mod threads;

@@ -566,7 +566,9 @@ fn class(kind: &MessageType) -> Class {
         | MessageType::ResumeMiner
         | MessageType::Ueps
         | MessageType::Other(_) => Class::Command,
-        MessageType::Handshake | MessageType::HandshakeAck | MessageType::Disconnect => Class::Silent,
+        MessageType::Handshake | MessageType::HandshakeAck | MessageType::Disconnect | MessageType::Paired => {
+            Class::Silent
+        }
     }
 }
 

@@ -10,7 +10,8 @@
 //! node offers and asks for. Then a third message follows, which proves the initiator.
 
 use super::Challenges;
-use super::secure::{self, Bound, CHALLENGE_ENDING, CipherHalf, Session, Statement, VERSION, hash_of};
+use super::pairing::Joining;
+use super::secure::{self, Bound, CHALLENGE_ENDING, CipherHalf, Psk, Session, Statement, VERSION, hash_of};
 use crate::base::{Error, Now, Refusal, Result, Rng};
 use crate::formats::smsg::LinkKey;
 use crate::identity::{
@@ -81,10 +82,23 @@ pub enum Security {
 }
 
 /// What a key is known for, asked before any curve work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// The key has the secure mark: it had a secure session once, and gets nothing less again.
     pub secure: bool,
+    /// What its pairing is checked with, when it asks for one.
+    pub psk: Option<Psk>,
+}
+
+/// What somebody who dialled asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A link between nodes that know each other.
+    Link,
+    /// To become known by a code that is shown here.
+    Pair,
+    /// To become known as one of many rigs that have the same code.
+    Enrol,
 }
 
 /// What a completed handshake gives.
@@ -145,31 +159,45 @@ pub struct Dialled {
 pub struct Initiator {
     challenge: [u8; CHALLENGE_BYTES],
     expect: Expect,
-    /// The offer that was made: its state and the hash of the text that holds it.
-    offer: Option<(secure::Start, [u8; 32])>,
+    offer: Option<Offer>,
+}
+
+/// The offer that was made.
+#[derive(Debug)]
+struct Offer {
+    start: secure::Start,
+    /// The hash of the text that holds it.
+    sent: [u8; 32],
+    /// It is a pairing, in which this is asked for.
+    want: Option<Vec<String>>,
 }
 
 impl Initiator {
     /// Begins: the state and the text of the first message.
     ///
     /// # Errors
-    /// None that a peer can cause.
+    /// [`Error::Config`] for a pairing without secure sessions; none that a peer can cause.
     pub fn start(
         local: &Identity,
         expect: Expect,
         security: &Security,
+        joining: Option<&Joining>,
         now: Now,
         rng: &mut Rng,
         challenges: &mut Challenges,
     ) -> Result<(Initiator, Vec<u8>)> {
         let offers = matches!(security, Security::On { .. });
+        if joining.is_some() && !offers {
+            return Err(Error::Config("pairing takes secure sessions, and `secure` is off here".to_owned()));
+        }
         let challenge = challenges.issue(now.mono, offers, rng);
         let offer = match offers {
             true => {
                 let key = local.public_key();
-                let (start, first) =
-                    secure::Start::new(local, &Bound { initiator: &key, challenge: &challenge, psk: None }, rng)?;
-                let offer = SecureOffer { v: vec![VERSION], m: first };
+                let bound = Bound { initiator: &key, challenge: &challenge, psk: joining.map(|joining| &joining.psk) };
+                let (start, first) = secure::Start::new(local, &bound, rng)?;
+                let enrol = joining.is_some_and(|joining| joining.enrol);
+                let offer = SecureOffer { v: vec![VERSION], pair: joining.is_some(), enrol, m: first };
                 Some((start, RawPayload::from_value(&offer)?))
             }
             false => None,
@@ -184,7 +212,8 @@ impl Initiator {
         let message = Message::new(now, rng, &local.id().to_string(), &expect.id_text(), &payload);
         let mut text = Vec::new();
         message.encode_into(&mut text);
-        let offer = start.map(|start| (start, hash_of(&text)));
+        let want = joining.map(|joining| joining.want.clone());
+        let offer = start.map(|start| Offer { start, sent: hash_of(&text), want });
         Ok((Initiator { challenge, expect, offer }, text))
     }
 
@@ -207,7 +236,9 @@ impl Initiator {
         let ack: HandshakeAck = message.parse()?;
         if !ack.accepted {
             // Anybody could have written that: nothing is concluded from it, and nothing less is tried.
-            return Err(Refusal::Handshake(ack.reason).into());
+            let pairs = self.offer.is_some_and(|offer| offer.want.is_some());
+            let why = if pairs { Refusal::Pairing(ack.reason.into()) } else { Refusal::Handshake(ack.reason) };
+            return Err(why.into());
         }
         let key = ack.identity.checked_key()?;
         if key == local.public_key() {
@@ -215,20 +246,26 @@ impl Initiator {
         }
         self.expect.check(&key)?;
         let secret = local.secret().shared_secret(&key)?;
-        if let (Some((start, sent)), Security::On { statement, .. }, Some(answer)) = (self.offer, security, &ack.secure)
-        {
+        let pairs = self.offer.as_ref().is_some_and(|offer| offer.want.is_some());
+        if let (Some(offer), Security::On { statement, .. }, Some(answer)) = (self.offer, security, &ack.secure) {
             let answer: SecureAnswer = answer.parse()?;
-            if answer.v != VERSION {
-                return Err(Error::malformed("handshake ack", format!("version {} was not offered", answer.v)));
+            if answer.v != VERSION || answer.pair != pairs {
+                return Err(Error::malformed("handshake ack", "it answers another offer than was made"));
             }
-            let (session, proof) = start.finish(&answer.m, &sent, bytes, &key, statement)?;
+            let own = statement.asking(offer.want.unwrap_or_default());
+            let (session, proof) = offer.start.finish(&answer.m, &offer.sent, bytes, &key, &own)?;
             let (established, keys) = proven(Side::Initiator, session, &secret);
             return Ok(Dialled { established, keys, proof: Some(proof) });
         }
         let required = matches!(security, Security::On { required: true, .. });
-        if required || known(&key).secure {
-            let why =
-                if required { "this node requires secure sessions" } else { "this peer had a secure session before" };
+        if pairs || required || known(&key).secure {
+            let why = if pairs {
+                "pairing takes a secure session"
+            } else if required {
+                "this node requires secure sessions"
+            } else {
+                "this peer had a secure session before"
+            };
             return Err(Refusal::Downgrade(format!("the peer answers with protocol 1.0 only, and {why}")).into());
         }
         if !verify_challenge(&self.challenge, &ack.challenge_response, &secret) {
@@ -276,9 +313,15 @@ pub struct HalfOpen {
     answer: secure::Answer,
     ack: [u8; 32],
     secret: SharedSecret,
+    asked: Asked,
 }
 
 impl HalfOpen {
+    /// What the session is for.
+    pub fn asked(&self) -> Asked {
+        self.asked
+    }
+
     /// Takes the third message. Whatever goes wrong, the connection closes without a word.
     ///
     /// # Errors
@@ -296,13 +339,13 @@ struct Version {
     version: String,
 }
 
-/// Answers a first message. `admit` says whether a key may connect and what is known of it; it is asked before any curve
-/// work is done.
+/// Answers a first message. `admit` says whether a key may have what it asks for and what is known of it; it is asked
+/// before any curve work is done.
 pub fn respond(
     local: &Identity,
     security: &Security,
     bytes: &[u8],
-    admit: impl FnOnce(&PublicKey) -> std::result::Result<Known, Refusal>,
+    admit: impl FnOnce(&PublicKey, Asked) -> std::result::Result<Known, Refusal>,
     now: Now,
     rng: &mut Rng,
     challenges: &mut Challenges,
@@ -351,7 +394,8 @@ pub fn respond(
     if offer.identity.checked_key().is_err() {
         return reject(&offer.identity.id, "node id does not belong to the key".to_owned());
     }
-    let known = match admit(&key) {
+    let asked = asked(security, &offer);
+    let known = match admit(&key, asked) {
         Ok(known) => known,
         Err(why) => return reject(&offer.identity.id, why.to_string()),
     };
@@ -364,7 +408,7 @@ pub fn respond(
             return Responded::Close(Error::malformed("handshake", "the challenge is one of our own, reflected"));
         }
     }
-    let first = match agree(security, &offer, known) {
+    let first = match agree(security, &offer, &known) {
         Ok(first) => first,
         Err(reason) => return reject(&offer.identity.id, reason.to_owned()),
     };
@@ -374,15 +418,19 @@ pub fn respond(
     };
     let accepted = HandshakeAck { accepted: true, ..HandshakeAck::default() };
     if let Some(SecureStep { first, challenge, statement }) = first {
-        let bound = Bound { initiator: &key, challenge: &challenge, psk: None };
+        let (pair, psk) = (asked != Asked::Link, known.psk.as_ref());
+        if pair != psk.is_some() {
+            return reject(&offer.identity.id, Refusal::pairing("not pairing").to_string());
+        }
+        let bound = Bound { initiator: &key, challenge: &challenge, psk };
         let answered =
             secure::Answer::new(local, &bound, &first, bytes, statement, rng).and_then(|(answer, second)| {
-                RawPayload::from_value(&SecureAnswer { v: VERSION, m: second }).map(|second| (answer, second))
+                RawPayload::from_value(&SecureAnswer { v: VERSION, pair, m: second }).map(|second| (answer, second))
             });
         return match answered {
             Ok((answer, second)) => {
                 let ack = ack(rng, &offer.identity.id, HandshakeAck { secure: Some(second), ..accepted });
-                let half_open = Box::new(HalfOpen { answer, ack: hash_of(&ack), secret });
+                let half_open = Box::new(HalfOpen { answer, ack: hash_of(&ack), secret, asked });
                 Responded::Await { ack, half_open }
             }
             Err(e) => Responded::Close(e),
@@ -402,11 +450,21 @@ struct SecureStep<'a> {
     statement: &'a Statement,
 }
 
+/// What a first message asks for. Where secure sessions are off, offers are not noticed.
+fn asked(security: &Security, offer: &Handshake) -> Asked {
+    let offered = offer.secure.as_ref().filter(|_| *security != Security::Off);
+    match offered.and_then(|offered| offered.parse().ok()) {
+        Some(SecureOffer { pair: true, enrol: false, .. }) => Asked::Pair,
+        Some(SecureOffer { pair: true, enrol: true, .. }) => Asked::Enrol,
+        _ => Asked::Link,
+    }
+}
+
 /// Whether it becomes a secure session, 1.0 (`None`), or nothing for the reason given (secure-session.md §1).
 fn agree<'a>(
     security: &'a Security,
     offer: &Handshake,
-    known: Known,
+    known: &Known,
 ) -> std::result::Result<Option<SecureStep<'a>>, &'static str> {
     let Security::On { statement, required } = security else { return Ok(None) };
     let Some(offered) = &offer.secure else {

@@ -14,13 +14,15 @@ pub mod handshake;
 mod inbound;
 mod limit;
 mod outbound;
+pub mod pairing;
 pub mod secure;
 
 pub use challenges::Challenges;
 pub use dialogue::{Dialogue, DialogueConfig, Dropped, Hangup, Opening, Verdict};
 pub use freshness::{Freshness, IDS_MAX, Marks};
 pub use handshake::{
-    Dialled, Established, Expect, HalfOpen, Initiator, Known, LinkKeys, Responded, Security, SessionInfo, Side, respond,
+    Asked, Dialled, Established, Expect, HalfOpen, Initiator, Known, LinkKeys, Responded, Security, SessionInfo, Side,
+    respond,
 };
 pub use inbound::{Inbound, InboundLimits, Opened};
 pub use limit::{Bucket, MessageDeduplicator, PeerRateLimiter, SeenIds};

@@ -206,7 +206,8 @@ impl World {
 
     /// Dials a bare address, where whoever answers is learned.
     pub fn dial(&mut self, from: &str, address: &str, expect: Expect) -> Result<LinkInfo> {
-        let target = Target { address: address.to_owned(), expect, tls: false, tls_pin: None, found: false };
+        let target =
+            Target { address: address.to_owned(), expect, tls: false, tls_pin: None, found: false, pairing: None };
         let timeout = Duration::from_secs(20);
         let call = self.command(from, |call| Command::Connect { call, target: ConnectTo::Address(target), timeout });
         self.connected(call)
@@ -215,7 +216,8 @@ impl World {
     /// Keeps a connection to an inhabitant up for ever.
     pub fn uplink(&mut self, from: &str, to: &str) {
         let expect = Expect::Key(self.key(to));
-        let target = Target { address: format!("{to}:9091"), expect, tls: false, tls_pin: None, found: false };
+        let target =
+            Target { address: format!("{to}:9091"), expect, tls: false, tls_pin: None, found: false, pairing: None };
         self.command(from, |_| Command::AddUplink { target });
     }
 

@@ -14,8 +14,8 @@ use crate::miners::{LogSlice, MinerState, MinerStats};
 use crate::peers::{Admission, Grants, Peer, PeerAuthMode, PeerRegistry};
 use crate::session::secure::{Fault, Statement};
 use crate::session::{
-    Challenges, Dialled, DialogueConfig, Established, HalfOpen, Inbound, InboundLimits, Initiator, Known, LinkKeys,
-    Opened, Outbound, OutboundLimits, Responded, Security, halves, respond,
+    Asked, Challenges, Dialled, DialogueConfig, Established, HalfOpen, Inbound, InboundLimits, Initiator, Known,
+    LinkKeys, Opened, Outbound, OutboundLimits, Responded, Security, halves, respond,
 };
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
@@ -469,7 +469,7 @@ impl World {
         let node = self.node_mut(name);
         let at = wall(now, node.skew_s);
         let (rng, challenges) = (&mut node.rng, &mut node.challenges);
-        let started = Initiator::start(&node.identity, expect, &node.security, at, rng, challenges);
+        let started = Initiator::start(&node.identity, expect, &node.security, None, at, rng, challenges);
         let (initiator, text) = started.unwrap_or_else(|e| panic!("{e}"));
         node.halves.insert(conn, Half::Dialling { dial, initiator, address: address.to_owned() });
         self.transmit(conn, name, Wire::Text(text));
@@ -483,7 +483,7 @@ impl World {
         match node.halves.remove(&conn) {
             Some(Half::Dialling { dial, initiator, address }) => {
                 let registry = node.registry.clone();
-                let known = |key: &_| Known { secure: registry.read().access().is_secure(key) };
+                let known = |key: &_| Known { secure: registry.read().access().is_secure(key), ..Known::default() };
                 match initiator.handle_ack(&node.identity, &node.security, text, known) {
                     Ok(Dialled { established, keys, proof }) => {
                         if proof.is_some() {
@@ -502,9 +502,11 @@ impl World {
             }
             Some(Half::Accepting { address }) => {
                 let registry = node.registry.clone();
-                let admit = |key: &_| match registry.read().admission(key) {
+                let admit = |key: &_, asked: Asked| match registry.read().admission(key) {
+                    // No codes are shown in the simulated world.
+                    _ if asked != Asked::Link => Err(Refusal::pairing("not pairing")),
                     Admission::Listed | Admission::Open => {
-                        Ok(Known { secure: registry.read().access().is_secure(key) })
+                        Ok(Known { secure: registry.read().access().is_secure(key), ..Known::default() })
                     }
                     Admission::Refused | Admission::Revoked => Err(Refusal::NotAllowed),
                 };

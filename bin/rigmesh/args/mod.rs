@@ -6,6 +6,7 @@ mod dht;
 mod discover;
 mod fleet;
 mod node;
+mod pair;
 mod peers;
 mod seal;
 mod wire;
@@ -19,6 +20,7 @@ pub(crate) use dht::{
 pub(crate) use discover::Discover;
 pub(crate) use fleet::{Logs, Pause, Ping, Profiles, ProfilesCommand, Resume, Start, Status, Stop};
 pub(crate) use node::{Completions, Demo, Id, IdCommand, Init, Serve, Version};
+pub(crate) use pair::{Enrol, Pair};
 pub(crate) use peers::{Peers, PeersCommand, PeersExport, PeersImport};
 pub(crate) use seal::{Open, Seal, SealCommand, SealForm, SealMessage};
 pub(crate) use wire::{
@@ -132,6 +134,8 @@ pub(crate) enum Command {
     Init(Init),
     Id(Id),
     Serve(Serve),
+    Pair(Pair),
+    Enrol(Enrol),
     Peers(Peers),
     Discover(Discover),
     Ping(Ping),

@@ -125,7 +125,14 @@ impl Found {
 /// How a rig's place is dialled. Whoever answers must hold the key, so the certificate does not matter: it could only
 /// hide who speaks to whom.
 fn target(place: &RigPlace, key: PublicKey) -> Target {
-    Target { address: place.at.to_string(), expect: Expect::Key(key), tls: place.tls, tls_pin: None, found: true }
+    Target {
+        address: place.at.to_string(),
+        expect: Expect::Key(key),
+        tls: place.tls,
+        tls_pin: None,
+        found: true,
+        pairing: None,
+    }
 }
 
 impl Mesh {

@@ -69,6 +69,13 @@ pub(crate) fn execute(shared: &Arc<Shared>, request: Request, each: Each<'_>) ->
         Request::PeersAllow { key, grant, name } => me.peers_allow(&key, grant.as_deref(), name.as_deref(), each),
         Request::PeersRevoke { key } => me.peers_revoke(&key, each),
         Request::PeersAllowPlain { key } => me.peers_allow_plain(&key, each),
+        Request::PairShow { grant, minutes, addresses } => me.pair_show(&grant, minutes, &addresses, each),
+        Request::PairState {} => me.pair_state(each),
+        Request::PairHide {} => me.pair_hide(each),
+        Request::PairJoin { with, name } => me.pair_join(&with, name.as_deref(), each),
+        Request::Enrol { uses, days, grant, addresses } => me.enrol(uses, days, &grant, &addresses, each),
+        Request::EnrolState {} => me.enrol_state(each),
+        Request::EnrolEnd {} => me.enrol_end(each),
         Request::PeersBest { count } => {
             let best = shared.registry.select_nearest_peers(count.min(1000));
             best.iter().for_each(|peer| each(me.peer_row(peer)));

@@ -8,6 +8,7 @@ mod deploy;
 mod discover;
 mod execute;
 mod executor;
+mod pairing;
 mod rows;
 mod select;
 mod socket;
@@ -109,6 +110,44 @@ pub enum Request {
         /// The public key, or a peer that has one.
         key: String,
     },
+    /// Shows a new code by which a controller becomes known to this node.
+    PairShow {
+        /// The most that it may do: grants.
+        grant: String,
+        /// How long it is good.
+        minutes: u32,
+        /// Where this node can be dialled, when its interfaces do not say.
+        #[serde(default)]
+        addresses: Vec<String>,
+    },
+    /// How the code stands.
+    PairState {},
+    /// Withdraws the code.
+    PairHide {},
+    /// Pairs with the node that shows a code.
+    PairJoin {
+        /// Its link, or `CODE@HOST:PORT`.
+        with: String,
+        /// What to call it.
+        #[serde(default)]
+        name: Option<String>,
+    },
+    /// Begins an enrolment: a code that many rigs may use.
+    Enrol {
+        /// How many.
+        uses: u32,
+        /// For how many days.
+        days: u32,
+        /// What this node may do on them: grants.
+        grant: String,
+        /// Where this node can be dialled, when its interfaces do not say.
+        #[serde(default)]
+        addresses: Vec<String>,
+    },
+    /// How the enrolment stands, and who came.
+    EnrolState {},
+    /// Ends the enrolment.
+    EnrolEnd {},
     /// The best peers by latency, hops, distance and score.
     PeersBest {
         /// How many.

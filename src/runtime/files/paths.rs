@@ -64,6 +64,16 @@ impl Paths {
         self.data.join("deploys.json")
     }
 
+    /// Who may become known to this controller by the code of an enrolment: `enrol.json`.
+    pub fn enrolment(&self) -> PathBuf {
+        self.data.join("enrol.json")
+    }
+
+    /// The link by which this rig becomes known to its controller at the next start: `enrol.link`.
+    pub fn enrol_link(&self) -> PathBuf {
+        self.data.join("enrol.link")
+    }
+
     /// The number of the last record that said where this node is: `record.seq`.
     pub fn record_seq(&self) -> PathBuf {
         self.data.join("record.seq")

@@ -7,8 +7,8 @@ use super::atomic;
 use crate::base::{Error, Result};
 use crate::identity::{NodeId, PublicKey};
 use crate::peers::{
-    Access, Admission, Grants, Measurement, Merged, Peer, PeerAuthMode, PeerExtra, PeerRegistry, RegistryExport,
-    RegistryFiles, RegistryTexts,
+    Access, Admission, Grants, Measurement, Merged, Origin, Peer, PeerAuthMode, PeerExtra, PeerRegistry,
+    RegistryExport, RegistryFiles, RegistryTexts,
 };
 use crate::runtime::clock::{Clock, wall};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
@@ -348,6 +348,14 @@ impl SharedRegistry {
         self.admit(key, |registry| registry.access_mut().allow_plain(key))
     }
 
+    /// Saves a key that was paired with; see [`Access::pair`].
+    ///
+    /// # Errors
+    /// As there; [`Error::Io`] when saving failed. Nothing has changed then.
+    pub(crate) fn pair(&self, key: &PublicKey, grants: Option<Grants>, sign: &[u8; 32]) -> Result<()> {
+        self.admit(key, |registry| registry.access_mut().pair(key, grants, sign, wall()))
+    }
+
     fn admit<T>(&self, key: &PublicKey, change: impl FnOnce(&mut PeerRegistry) -> Result<T>) -> Result<T> {
         let core = &self.owner.core;
         let _writing = core.writing.lock();
@@ -442,6 +450,27 @@ impl SharedRegistry {
             registry.add_peer(now, peer)?;
             let mut extra = registry.extra(&id).cloned().unwrap_or_default();
             configure(&mut extra);
+            registry.set_extra(&id, extra)
+        })
+    }
+
+    /// Adds a peer by hand, or says anew of one that was added so where it is; how to get there, and the certificate that it
+    /// showed.
+    ///
+    /// # Errors
+    /// As [`SharedRegistry::add_peer`].
+    pub(crate) fn adopt_peer(&self, peer: Peer, tls: bool, tls_pin: Option<[u8; 32]>) -> Result<()> {
+        let (id, now) = (peer.id.clone(), self.owner.clock.now());
+        self.saved(&id, |registry| {
+            match registry.extra(&id).map(|extra| extra.origin) {
+                Some(Origin::Hand) => {
+                    let old = registry.peer(&id).cloned().unwrap_or_default();
+                    registry.update_peer(Peer { address: peer.address, ..old })?;
+                }
+                _ => registry.add_peer(now, peer)?,
+            }
+            let mut extra = registry.extra(&id).cloned().unwrap_or_default();
+            (extra.tls, extra.tls_pin) = (tls, tls_pin);
             registry.set_extra(&id, extra)
         })
     }

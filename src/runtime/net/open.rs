@@ -9,17 +9,19 @@ use super::reader::Reader;
 use super::tls::{self, TlsTrust};
 use crate::base::{Error, Refusal, Result, Rng};
 use crate::identity::{Identity, PublicKey};
-use crate::mesh::{DialId, Input, LinkId, Target};
+use crate::mesh::{DialId, Input, LinkId, PairAim, Target};
 use crate::peers::Admission;
 use crate::runtime::clock::Clock;
 use crate::runtime::files::registry::SharedRegistry;
+use crate::runtime::pairing::{Attempt, Pairings};
 use crate::runtime::queues::{Event, InboxSender};
 use crate::runtime::threads::{STACK, STACK_HANDSHAKE, Threads};
 use crate::session::handshake::HANDSHAKE_BYTES_MAX;
+use crate::session::pairing::{open_paired, seal_paired};
 use crate::session::secure::FRAME_BYTES_MAX;
 use crate::session::{
-    Challenges, Dialled, Established, InboundLimits, Initiator, Known, LinkKeys, OutboundLimits, Responded, Security,
-    halves, respond,
+    Asked, Challenges, Dialled, Established, InboundLimits, Initiator, Known, LinkKeys, OutboundLimits, Responded,
+    Security, halves, respond,
 };
 use parking_lot::Mutex;
 use rustls::{ClientConnection, Connection, ServerConfig, ServerConnection};
@@ -61,6 +63,7 @@ pub(crate) struct Opener {
     pub(crate) settings: NetSettings,
     pub(crate) identity: Arc<Identity>,
     pub(crate) registry: SharedRegistry,
+    pub(crate) pairings: Arc<Pairings>,
     pub(crate) challenges: Mutex<Challenges>,
     pub(crate) rng: Mutex<Rng>,
     pub(crate) gate: Arc<Gate>,
@@ -93,10 +96,10 @@ impl Opener {
             Entrance::Closed => return,
         };
         let me = self.clone();
-        let address = SocketAddr::new(ip, from.port()).to_string();
-        let link = self.draw_link();
+        let (from, link) = (SocketAddr::new(ip, from.port()), self.draw_link());
+        let address = from.to_string();
         let _ = self.threads.spawn(&format!("hs/{address}"), STACK_HANDSHAKE, move || {
-            if let Err(e) = me.answer(socket, pass, full, &address, link) {
+            if let Err(e) = me.answer(socket, pass, full, from, link) {
                 log::debug!(target: "mesh", address = address.as_str(); "no link: {e}");
             }
         });
@@ -116,7 +119,7 @@ impl Opener {
         }
     }
 
-    fn answer(&self, socket: Arc<TcpStream>, pass: Pass, full: bool, address: &str, link: LinkId) -> Result<()> {
+    fn answer(&self, socket: Arc<TcpStream>, pass: Pass, full: bool, from: SocketAddr, link: LinkId) -> Result<()> {
         let _ = socket.set_nodelay(true);
         let deadline = Instant::now() + self.settings.stage_max;
         let tls = match &self.settings.tls_server {
@@ -141,13 +144,21 @@ impl Opener {
             }
             Err(e) => return Err(Error::Unreachable(format!("upgrade: {e}"))),
         };
-        let mut opening = Opening { ws, socket, pass, address: address.to_owned(), dial: None, link };
+        let mut opening = Opening { ws, socket, pass, address: from.to_string(), dial: None, link };
         opening.ws.get_mut().set_deadline(Instant::now() + self.settings.stage_max);
         let first = opening.read()?;
-        let admit = |key: &PublicKey| {
+        let mut attempt = None;
+        let admit = |key: &PublicKey, asked: Asked| {
+            if asked != Asked::Link {
+                let (psk, begun) = self.pairings.begin(from.ip(), key, asked)?;
+                attempt = Some(begun);
+                return Ok(Known { psk: Some(psk), ..Known::default() });
+            }
             let registry = self.registry.inner().read();
             match registry.admission(key) {
-                Admission::Listed | Admission::Open => Ok(Known { secure: registry.access().is_secure(key) }),
+                Admission::Listed | Admission::Open => {
+                    Ok(Known { secure: registry.access().is_secure(key), ..Known::default() })
+                }
                 Admission::Refused | Admission::Revoked => Err(Refusal::NotAllowed),
             }
         };
@@ -161,14 +172,24 @@ impl Opener {
             }
             Responded::Await { ack, half_open } => {
                 opening.write(ack)?;
-                let (established, keys) = half_open.handle_proof(&opening.read_binary()?)?;
-                self.mark_secure(&established.key);
+                let proof = opening.read_binary()?;
+                let (established, mut keys) = match half_open.handle_proof(&proof) {
+                    Ok(proven) => proven,
+                    Err(e) => {
+                        attempt.iter_mut().for_each(Attempt::note_wrong);
+                        return Err(e);
+                    }
+                };
+                match attempt {
+                    Some(attempt) => self.welcome(&mut opening, &attempt, &established, &mut keys)?,
+                    None => self.mark_secure(&established.key),
+                }
                 self.establish(opening, established, keys)
             }
             Responded::Reject { ack, reason } => {
                 opening.write(ack)?;
                 let _ = opening.ws.close(None);
-                log::info!(target: "mesh", address = address; "refused: {reason}");
+                log::info!(target: "mesh", address = opening.address.as_str(); "refused: {reason}");
                 Ok(())
             }
             Responded::Close(why) => Err(why),
@@ -194,18 +215,77 @@ impl Opener {
         opening.ws.get_mut().set_deadline(Instant::now() + self.settings.stage_max);
         let mut rng = self.fork_rng();
         let (security, now) = (&self.settings.security, self.clock.now());
-        let (initiator, first) =
-            Initiator::start(&self.identity, target.expect, security, now, &mut rng, &mut self.challenges.lock())?;
+        let aim = target.pairing.as_deref();
+        let (initiator, first) = Initiator::start(
+            &self.identity,
+            target.expect,
+            security,
+            aim.map(|aim| &aim.joining),
+            now,
+            &mut rng,
+            &mut self.challenges.lock(),
+        )?;
         opening.write(first)?;
         let ack =
             opening.read().map_err(|e| Error::Unreachable(format!("{place}: the handshake was not answered: {e}")))?;
-        let known = |key: &PublicKey| Known { secure: self.registry.inner().read().access().is_secure(key) };
-        let Dialled { established, keys, proof } = initiator.handle_ack(&self.identity, security, &ack, known)?;
-        if let Some(proof) = proof {
-            self.mark_secure(&established.key);
-            opening.write_binary(proof)?;
+        let known = |key: &PublicKey| {
+            let secure = self.registry.inner().read().access().is_secure(key);
+            Known { secure, ..Known::default() }
+        };
+        let Dialled { established, mut keys, proof } = initiator.handle_ack(&self.identity, security, &ack, known)?;
+        match (aim, proof) {
+            (Some(aim), Some(proof)) => {
+                opening.write_binary(proof)?;
+                self.join(&mut opening, target, aim, &established, &mut keys)?;
+            }
+            (_, Some(proof)) => {
+                self.mark_secure(&established.key);
+                opening.write_binary(proof)?;
+            }
+            (_, None) => {}
         }
         self.establish(opening, established, keys)
+    }
+
+    /// Somebody showed the code: it is saved and told so, then it has saved us.
+    fn welcome(
+        &self,
+        opening: &mut Opening,
+        attempt: &Attempt,
+        established: &Established,
+        keys: &mut LinkKeys,
+    ) -> Result<()> {
+        let granted = attempt.accept(established)?;
+        let names = granted.names().map(str::to_owned).collect();
+        let (own, mut rng) = (self.identity.id(), self.fork_rng());
+        opening.write_binary(seal_paired(keys, self.clock.now(), &mut rng, own, established.id, names)?)?;
+        open_paired(keys, &mut opening.read_binary()?)?;
+        log::info!(target: "peers", peer = established.id.to_string().as_str(), grants = granted.to_string().as_str(); "paired");
+        Ok(())
+    }
+
+    /// The other side knows now that we know its code, and says that it has saved us: then we save it and say so.
+    fn join(
+        &self,
+        opening: &mut Opening,
+        target: &Target,
+        aim: &PairAim,
+        established: &Established,
+        keys: &mut LinkKeys,
+    ) -> Result<()> {
+        // Somebody who does not know the code learns nothing about it, not even why there is no answer.
+        let silence = |e: Error| match e {
+            Error::Unreachable(_) => {
+                Refusal::pairing("the code was not accepted; it is good once, and for minutes").into()
+            }
+            other => other,
+        };
+        let paired = open_paired(keys, &mut opening.read_binary().map_err(silence)?)?;
+        let certificate = opening.ws.get_ref().certificate();
+        self.pairings.save_dialled(aim, target, certificate, established)?;
+        let _ = aim.granted.set(paired.granted);
+        let (own, mut rng) = (self.identity.id(), self.fork_rng());
+        opening.write_binary(seal_paired(keys, self.clock.now(), &mut rng, own, established.id, Vec::new())?)
     }
 
     /// From now on this key gets nothing less, also after a restart.

@@ -54,6 +54,11 @@ impl Kind {
         }
     }
 
+    /// What stands before a message of this kind that fits in one frame.
+    pub(in crate::session) fn whole(self) -> Vec<u8> {
+        vec![self.number(), 0]
+    }
+
     fn from_number(number: u8) -> Option<Kind> {
         [Kind::Control, Kind::Large, Kind::Data, Kind::Ueps, Kind::Rekey].into_iter().find(|k| k.number() == number)
     }

@@ -7,10 +7,27 @@ use super::{CipherHalf, KEY_BYTES, Statement};
 use crate::base::{Error, Refusal, Result, Rng};
 use crate::identity::{CHALLENGE_BYTES, Identity, PublicKey};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 /// SHA-256 of a clear handshake message, as it went over the wire.
 pub fn hash_of(text: &[u8]) -> [u8; 32] {
     Sha256::digest(text).into()
+}
+
+/// The pre-shared key of a pairing, made from its code. Wiped when dropped, never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Psk(Zeroizing<[u8; KEY_BYTES]>);
+
+impl From<Zeroizing<[u8; KEY_BYTES]>> for Psk {
+    fn from(bytes: Zeroizing<[u8; KEY_BYTES]>) -> Psk {
+        Psk(bytes)
+    }
+}
+
+impl std::fmt::Debug for Psk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Psk")
+    }
 }
 
 const PROLOGUE: &[u8] = b"rigmesh-secure-1\0";
@@ -24,7 +41,7 @@ pub struct Bound<'a> {
     /// The challenge of step 1.
     pub challenge: &'a [u8; CHALLENGE_BYTES],
     /// The pre-shared key of a pairing; none for a session of known nodes.
-    pub psk: Option<&'a [u8; KEY_BYTES]>,
+    pub psk: Option<&'a Psk>,
 }
 
 /// A proven session.
@@ -123,7 +140,10 @@ impl Answer {
 fn noise(local: &Identity, bound: &Bound<'_>, initiator: bool, rng: &mut Rng) -> Result<Noise> {
     let label = if bound.psk.is_some() { PAIR_PROLOGUE } else { PROLOGUE };
     let prologue = [label, bound.initiator.as_bytes(), bound.challenge].concat();
-    Noise::new(&Setup { secret: local.secret(), prologue: &prologue, psk: bound.psk, initiator }, rng)
+    Noise::new(
+        &Setup { secret: local.secret(), prologue: &prologue, psk: bound.psk.map(|psk| &*psk.0), initiator },
+        rng,
+    )
 }
 
 /// What the proven holder of `key` says, when it is the node that was meant and heard what we said.

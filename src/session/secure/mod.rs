@@ -24,7 +24,7 @@ pub use frames::{
     CONTROL_BYTES_MAX, FRAME_BYTES_MAX, Fault, FrameOpener, FrameSealer, Kind, REKEY_AFTER, REKEY_FRAMES,
     UNFINISHED_MAX, Whole,
 };
-pub use handshake::{Answer, Bound, Session, Start, hash_of};
+pub use handshake::{Answer, Bound, Psk, Session, Start, hash_of};
 pub use statement::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, Statement};
 
 /// A handshake payload has at most so many bytes of JSON.

@@ -27,6 +27,9 @@ pub struct Statement {
     pub name: String,
     /// What the node does.
     pub role: Role,
+    /// In the third message of a pairing: what the sender asks to be allowed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub want: Vec<String>,
     /// Extensions it speaks. One counts when both sides list it.
     pub caps: Vec<String>,
     /// The largest message it takes, bytes; between [`MESSAGE_BYTES_MIN`] and [`MESSAGE_BYTES_MAX`] once read.
@@ -47,11 +50,18 @@ impl Statement {
             heard: [0; 32],
             name: info.name.clone(),
             role: info.role.clone(),
+            want: Vec::new(),
             caps,
             max: max.clamp(MESSAGE_BYTES_MIN, MESSAGE_BYTES_MAX),
             sign: identity.sign_key().public(),
             bind: identity.sign_key().bind_signature(&identity.public_key()),
         }
+    }
+
+    /// The same, asking to be allowed this.
+    #[must_use]
+    pub fn asking(&self, want: Vec<String>) -> Statement {
+        Statement { want, ..self.clone() }
     }
 
     /// Whether the node lists this extension.
@@ -85,8 +95,11 @@ impl Statement {
         }
         let text = check_json("session statement", bytes)?;
         let mut read: Statement = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
-        if read.caps.len() > CAPS_MAX || read.caps.iter().any(|cap| cap.len() > CAPS_MAX) {
-            return Err(wrong("too many capabilities, or a long one".to_owned()));
+        if [&read.caps, &read.want]
+            .iter()
+            .any(|words| words.len() > CAPS_MAX || words.iter().any(|w| w.len() > CAPS_MAX))
+        {
+            return Err(wrong("too many capabilities or wishes, or a long one".to_owned()));
         }
         if read.name.len() > NAME_BYTES_MAX {
             return Err(wrong(format!("the name has more than {NAME_BYTES_MAX} bytes")));

@@ -1,0 +1,203 @@
+//! Who may become known to this node by a code (secure-session.md §3): the desk where one is shown, and the enrolment with
+//! its file. Handshake threads ask here, and save here whom they paired with, before anybody is told.
+
+use super::clock::{Clock, wall};
+use super::files::atomic;
+use super::files::registry::SharedRegistry;
+use crate::base::{Error, Refusal, Result, Rng};
+use crate::identity::PublicKey;
+use crate::mesh::{PairAim, Target};
+use crate::peers::{CodeKind, Enrolment, Grants, PairCode, PairDesk, PairState, Peer};
+use crate::session::secure::Psk;
+use crate::session::{Asked, Established};
+use parking_lot::Mutex;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The largest file that is read: the most rigs with the longest names.
+const FILE_BYTES_MAX: usize = 8 << 20;
+
+/// The codes of one node.
+pub(crate) struct Pairings {
+    desk: Mutex<PairDesk>,
+    enrolment: Mutex<Option<Enrolment>>,
+    file: PathBuf,
+    registry: SharedRegistry,
+    clock: Clock,
+}
+
+/// One that somebody tries; it ends when this is dropped.
+pub(crate) struct Attempt {
+    pairings: Arc<Pairings>,
+    from: IpAddr,
+    asked: Asked,
+    wrong: bool,
+}
+
+impl Pairings {
+    /// Takes up the enrolment that an earlier run began, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming a file that cannot be read, which stays as it is.
+    pub(crate) fn load(file: PathBuf, registry: SharedRegistry, clock: Clock) -> Result<Arc<Pairings>> {
+        let enrolment = match atomic::read(&file, FILE_BYTES_MAX)? {
+            Some(bytes) => Some(Enrolment::decode(&bytes).map_err(|e| {
+                Error::Config(format!("{}: {e}; it was left as it is: correct it or move it away", file.display()))
+            })?),
+            None => None,
+        };
+        Ok(Arc::new(Pairings { desk: Mutex::default(), enrolment: Mutex::new(enrolment), file, registry, clock }))
+    }
+
+    /// Shows a new code.
+    pub(crate) fn show(&self, grants: Grants, span: Duration, rng: &mut Rng) -> PairCode {
+        let code = PairCode::draw(CodeKind::Pair, rng);
+        self.desk.lock().open(code.clone(), grants, self.clock.mono() + span);
+        code
+    }
+
+    /// Shows none any more.
+    pub(crate) fn hide(&self) {
+        self.desk.lock().close();
+    }
+
+    /// How the code stands, and how often it was tried wrongly.
+    pub(crate) fn state(&self) -> (PairState, u32) {
+        let desk = self.desk.lock();
+        (desk.state(self.clock.mono()), desk.wrong())
+    }
+
+    /// Begins an enrolment, which replaces the one before. Durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; then nothing has changed.
+    pub(crate) fn enrol(&self, uses: u32, days: u32, grants: Grants, rng: &mut Rng) -> Result<PairCode> {
+        let (enrolment, code) = Enrolment::new(wall(), uses, days, grants, rng);
+        let mut held = self.enrolment.lock();
+        self.save(&enrolment)?;
+        *held = Some(enrolment);
+        Ok(code)
+    }
+
+    /// The enrolment as it stands.
+    pub(crate) fn enrolment(&self) -> Option<Enrolment> {
+        self.enrolment.lock().clone()
+    }
+
+    /// Ends it: its link is worth nothing any more. `false` when there was none.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file could not be removed: it ends all the same, until the node does.
+    pub(crate) fn end_enrolment(&self) -> Result<bool> {
+        let had = self.enrolment.lock().take().is_some();
+        if had {
+            atomic::remove(&self.file)?;
+        }
+        Ok(had)
+    }
+
+    fn save(&self, enrolment: &Enrolment) -> Result<()> {
+        atomic::write(&self.file, enrolment.encode()?.as_bytes(), 0o600)
+    }
+
+    /// Somebody at this address who says it holds `key` wants to pair.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        from: IpAddr,
+        key: &PublicKey,
+        asked: Asked,
+    ) -> std::result::Result<(Psk, Attempt), Refusal> {
+        if self.registry.inner().read().access().is_revoked(key) {
+            return Err(Refusal::NotAllowed);
+        }
+        let now = self.clock.mono();
+        let psk = match asked {
+            Asked::Enrol => match &*self.enrolment.lock() {
+                Some(enrolment) => enrolment.psk(wall(), key)?,
+                None => return Err(Refusal::pairing("not pairing")),
+            },
+            Asked::Pair | Asked::Link => self.desk.lock().psk(now, key)?,
+        };
+        self.desk.lock().begin(now, from)?;
+        Ok((psk.into(), Attempt { pairings: self.clone(), from, asked, wrong: false }))
+    }
+
+    /// Whom we dialled has proven itself and saved us: saves it, durably.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or what the registry does not take. The same code may be tried again until its time is over.
+    pub(crate) fn save_dialled(
+        &self,
+        aim: &PairAim,
+        target: &Target,
+        certificate: Option<[u8; 32]>,
+        established: &Established,
+    ) -> Result<()> {
+        let key = &established.key;
+        self.registry.pair(key, aim.grants, &sign_of(established))?;
+        let name = aim.name.clone().unwrap_or_else(|| established.identity.name.clone());
+        let peer = Peer {
+            id: established.id.to_string(),
+            public_key: key.to_base64(),
+            address: target.address.clone(),
+            role: established.identity.role.clone(),
+            ..Peer::default()
+        };
+        self.registry.adopt_peer(Peer { name, ..peer.clone() }, target.tls, certificate).or_else(|e| match e {
+            // A name that is no name here: better none than no pairing.
+            Error::Config(_) if aim.name.is_none() => self.registry.adopt_peer(peer, target.tls, certificate),
+            e => Err(e),
+        })
+    }
+}
+
+impl Attempt {
+    /// The proof did not fit: the code was another.
+    pub(crate) fn note_wrong(&mut self) {
+        self.wrong = true;
+    }
+
+    /// The peer has proven itself and that it knows the code: it is saved, durably, and this is what it may do.
+    ///
+    /// # Errors
+    /// [`Refusal::Pairing`] when somebody else was faster, [`Error::Io`] when saving failed.
+    pub(crate) fn accept(&self, established: &Established) -> Result<Grants> {
+        let (all, key) = (&self.pairings, &established.key);
+        let granted = match self.asked {
+            Asked::Enrol => {
+                let mut held = all.enrolment.lock();
+                let mut enrolment = held.clone().ok_or(Refusal::pairing("not pairing"))?;
+                enrolment.claim(wall(), key, &established.identity.name)?;
+                all.save(&enrolment)?;
+                *held = Some(enrolment);
+                None
+            }
+            Asked::Pair | Asked::Link => {
+                Some(all.desk.lock().claim(all.clock.mono(), key)?.intersection(want(established)))
+            }
+        };
+        all.registry.pair(key, granted, &sign_of(established))?;
+        Ok(granted.unwrap_or(Grants::NONE))
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.pairings.desk.lock().end(self.from, self.wrong);
+    }
+}
+
+/// What the peer asks to be allowed; words of a later version count for nothing.
+fn want(established: &Established) -> Grants {
+    let words = established.session.iter().flat_map(|session| &session.statement.want);
+    words.filter_map(|word| word.parse().ok()).fold(Grants::NONE, Grants::union)
+}
+
+fn sign_of(established: &Established) -> [u8; 32] {
+    established.session.as_ref().map_or([0; 32], |session| session.statement.sign)
+}
