@@ -96,7 +96,7 @@ fn connect(address: &str, peer: &Identity, key: &PublicKey, rng: &mut Rng) -> We
         tungstenite::client::client(format!("ws://{address}/ws"), TcpStream::connect(address).unwrap()).unwrap();
     let security = Security::On { statement: Box::new(Statement::new(peer, Vec::new(), 1 << 20)), required: true };
     let (initiator, text) =
-        Initiator::start(peer, Expect::Key(*key), &security, now(), rng, &mut Challenges::new()).unwrap();
+        Initiator::start(peer, Expect::Key(*key), &security, None, now(), rng, &mut Challenges::new()).unwrap();
     ws.send(WsMessage::text(String::from_utf8(text).unwrap())).unwrap();
     let ack = ws.read().unwrap().into_data();
     let dialled = initiator.handle_ack(peer, &security, &ack, |_| Known::default()).unwrap();

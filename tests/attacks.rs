@@ -9,6 +9,8 @@ mod frames;
 mod handshake;
 #[path = "attacks/member.rs"]
 mod member;
+#[path = "attacks/pairing.rs"]
+mod pairing;
 #[path = "attacks/real.rs"]
 mod real;
 #[path = "attacks/sessions.rs"]

@@ -20,6 +20,8 @@ mod levin;
 mod log;
 #[path = "cli/packets.rs"]
 mod packets;
+#[path = "cli/pair.rs"]
+mod pair;
 #[path = "cli/peers.rs"]
 mod peers;
 #[path = "cli/protect.rs"]

@@ -30,8 +30,9 @@ use rigmesh::formats::{gojson, sigil, squeeze, trix};
 use rigmesh::identity::{Identity, NodeIdentity, Role};
 use rigmesh::message::{Message, Payload};
 use rigmesh::miners::xmrig::{parse_backends, parse_summary};
+use rigmesh::peers::{CodeKind, PairCode};
 use rigmesh::session::secure::Statement;
-use rigmesh::session::{Challenges, Expect, Initiator, Known, Responded, Security, respond};
+use rigmesh::session::{Asked, Challenges, Expect, Initiator, Known, Responded, Security, respond};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -342,11 +343,15 @@ fn handshake(bytes: &[u8]) -> bool {
     let secure = Security::On { statement, required: false };
     for security in [&Security::Off, &secure] {
         let (initiator, _) =
-            Initiator::start(&local, Expect::Anyone, security, now, &mut rng, &mut challenges).unwrap();
+            Initiator::start(&local, Expect::Anyone, security, None, now, &mut rng, &mut challenges).unwrap();
         let answered = initiator.handle_ack(&local, security, bytes, |_| Known::default());
         assert!(answered.is_err(), "a fresh challenge was answered");
     }
-    let admit = |_: &_| Ok(Known::default());
+    // Whoever asks to pair finds a code that it cannot know.
+    let admit = |_: &_, asked: Asked| {
+        let psk = (asked != Asked::Link).then(|| PairCode::draw(CodeKind::Pair, &mut Rng::from_number(9)).psk().into());
+        Ok(Known { psk, ..Known::default() })
+    };
     match respond(&local, &secure, bytes, admit, now, &mut rng, &mut challenges) {
         Responded::Accept { ack, established, .. } => {
             assert!(ack.len() < 4096 && established.key.node_id() == established.id);

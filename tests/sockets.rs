@@ -392,6 +392,7 @@ mod stuck {
                 &identity,
                 Expect::Key(hub.identity().public_key()),
                 &Security::Off,
+                None,
                 now,
                 &mut rng,
                 &mut Challenges::new(),

@@ -394,6 +394,7 @@ impl NodeBuilder {
         for uplink in &uplinks {
             node.add_uplink(uplink)?;
         }
+        node.keep_uplinks()?;
         if let Some(listener) = &node.listener {
             listener.start(opener, &threads)?;
         }

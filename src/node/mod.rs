@@ -24,7 +24,7 @@ pub use transport::Transport;
 
 use crate::base::{Error, Result};
 use crate::identity::{Identity, NodeId, PublicKey};
-use crate::mesh::{Answer, CallId, Command, ConnectTo, Intents, LinkInfo};
+use crate::mesh::{Answer, CallId, Command, ConnectTo, Intents, LinkInfo, Target};
 use crate::miners::{MinerManager, ProfileManager};
 use crate::runtime::clock::Clock;
 use crate::runtime::control::ControlServer;
@@ -192,6 +192,20 @@ impl Node {
             return Err(Error::Config(format!("the uplink {uplink:?} names no key: write KEY@host:port")));
         }
         self.shared.control.send(Command::AddUplink { target }, None, 0)
+    }
+
+    /// Keeps a connection to every peer to which one is always kept.
+    fn keep_uplinks(&self) -> Result<()> {
+        let registry = &self.shared.registry;
+        let peers = registry.list_peers().into_iter().filter_map(|peer| registry.extra(&peer.id).zip(Some(peer)));
+        for (extra, peer) in peers.filter(|(extra, peer)| extra.uplink && !peer.address.is_empty()) {
+            let Some(key) = peer.key() else { continue };
+            let (expect, address) = (Expect::Key(key), peer.address);
+            let target =
+                Target { address, expect, tls: extra.tls, tls_pin: extra.tls_pin, found: false, pairing: None };
+            self.shared.control.send(Command::AddUplink { target }, None, 0)?;
+        }
+        Ok(())
     }
 
     /// Allowlist or permissions were changed: links of keys that lost admission are closed at once.

@@ -3,7 +3,7 @@
 use super::{Shared, uplink};
 use crate::base::{Error, Result};
 use crate::identity::NodeId;
-use crate::mesh::{ConnectTo, PairAim, Target};
+use crate::mesh::{Command, ConnectTo, PairAim, Target};
 use crate::peers::{CodeKind, Enrolment, Grants, PAIR_ADDRESSES_MAX, PairCode, PairLink, PairState};
 use crate::runtime::clock::system_rng;
 use crate::runtime::whereabouts::own_addresses;
@@ -129,7 +129,12 @@ impl Pairing {
             granted: OnceLock::new(),
         });
         let target = Target { pairing: Some(aim.clone()), ..target };
-        let info = self.shared.connect(ConnectTo::Address(target))?;
+        let info = self.shared.connect(ConnectTo::Address(target.clone()))?;
+        if enrol.is_some() {
+            // Kept up from now on, as after every start.
+            let uplink = Target { expect: Expect::Key(info.key), pairing: None, ..target };
+            self.shared.control.send(Command::AddUplink { target: uplink }, None, 0)?;
+        }
         let granted = aim.granted.get().cloned().unwrap_or_default();
         Ok(PairedWith { peer: info.peer, name: info.name, granted })
     }

@@ -149,6 +149,12 @@ pub struct PeerExtra {
     /// The peer's Ed25519 key, base64, once bound to its key in a session (secure-session.md §4).
     #[serde(skip_serializing_if = "is_default")]
     pub sign_key: Option<String>,
+    /// The owner gave it its name, which is not replaced by what it calls itself.
+    #[serde(skip_serializing_if = "is_default")]
+    pub named: bool,
+    /// This node keeps a connection to it, whoever wants something of whom: a rig to the controller that enrolled it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub uplink: bool,
     /// The highest number of a record of that key (secure-session.md §8): lower ones are old ones said again.
     #[serde(skip_serializing_if = "is_default")]
     pub record_seq: u64,

@@ -92,9 +92,14 @@ impl PeerRegistry {
         let others: Vec<Entry> = others.iter().filter_map(|other| self.forget(other)).collect();
         let mut entry = self.take(&id).unwrap_or_else(|| first_entry(now, others.first()));
         others.iter().for_each(|other| merge(&mut entry.extra, other, key));
+        if !entry.extra.named
+            && let Some(named) = others.iter().find(|other| other.extra.named)
+        {
+            (entry.peer.name, entry.extra.named) = (named.peer.name.clone(), true);
+        }
         let name = if is_plain_name(&identity.name) { identity.name.as_str() } else { "" };
         let peer = &mut entry.peer;
-        if !name.is_empty() || entry.extra.origin != Origin::Hand {
+        if !entry.extra.named && (!name.is_empty() || entry.extra.origin != Origin::Hand) {
             peer.name = name.to_owned();
         }
         if let Some(address) = address.filter(|a| a.len() <= PEER_TEXT_MAX && !a.chars().any(char::is_control)) {
@@ -179,6 +184,7 @@ fn merge(extra: &mut PeerExtra, other: &Entry, key: &PublicKey) {
         extra.tls_pin = other.extra.tls_pin.or(extra.tls_pin);
     }
     extra.sign_key = extra.sign_key.take().or_else(|| other.extra.sign_key.clone());
+    extra.uplink |= other.extra.uplink;
 }
 
 /// The first few peers as `name (id), …`.

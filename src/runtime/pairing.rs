@@ -140,18 +140,20 @@ impl Pairings {
     ) -> Result<()> {
         let key = &established.key;
         self.registry.pair(key, aim.grants, &sign_of(established))?;
-        let name = aim.name.clone().unwrap_or_else(|| established.identity.name.clone());
         let peer = Peer {
             id: established.id.to_string(),
+            // What it calls itself is noted when the link stands.
+            name: aim.name.clone().unwrap_or_default(),
             public_key: key.to_base64(),
             address: target.address.clone(),
             role: established.identity.role.clone(),
             ..Peer::default()
         };
-        self.registry.adopt_peer(Peer { name, ..peer.clone() }, target.tls, certificate).or_else(|e| match e {
-            // A name that is no name here: better none than no pairing.
-            Error::Config(_) if aim.name.is_none() => self.registry.adopt_peer(peer, target.tls, certificate),
-            e => Err(e),
+        self.registry.adopt_peer(peer, |extra| {
+            (extra.tls, extra.tls_pin) = (target.tls, certificate);
+            extra.named |= aim.name.is_some();
+            // The controller of an enrolment does not know where its rigs are.
+            extra.uplink |= aim.joining.enrol;
         })
     }
 }

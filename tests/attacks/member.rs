@@ -36,7 +36,7 @@ impl Shake {
         let security = Security::On { statement, required: true };
         let mut rng = Rng::from_number(seed);
         let (initiator, first) =
-            Initiator::start(own, Expect::Key(*rig), &security, now(), &mut rng, &mut Challenges::new()).unwrap();
+            Initiator::start(own, Expect::Key(*rig), &security, None, now(), &mut rng, &mut Challenges::new()).unwrap();
         let mut hello: serde_json::Value = serde_json::from_slice(&first).unwrap();
         hello["from"] = info.id.clone().into();
         hello["payload"]["identity"] = serde_json::to_value(&info).unwrap();

@@ -37,7 +37,7 @@ impl Farm {
 }
 
 /// A connection from another address of this machine.
-fn from(last: u8, at: &str) -> TcpStream {
+pub(crate) fn from(last: u8, at: &str) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)).into()).unwrap();
     socket.connect(&at.parse::<SocketAddr>().unwrap().into()).unwrap();

@@ -247,6 +247,13 @@ impl Daemon {
         code
     }
 
+    /// Waits until it ends by itself; the exit code, and what else it said.
+    pub fn finish(mut self) -> (i32, String) {
+        let mut more = String::new();
+        self.lines.read_to_string(&mut more).unwrap();
+        (self.child.wait().unwrap().code().unwrap_or(-1), more)
+    }
+
     /// As if the power failed.
     pub fn kill(mut self) {
         self.signal("KILL");

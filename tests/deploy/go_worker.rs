@@ -44,7 +44,7 @@ impl GoWorker {
 fn serve(identity: &Identity, stream: TcpStream, rng: &mut Rng, deploys: &Sender<Unpacked>, words: &Sender<String>) {
     let mut ws = tungstenite::accept(stream).unwrap();
     let hello = ws.read().unwrap().into_data();
-    let admit = |_: &_| Ok(Known::default());
+    let admit = |_: &_, _| Ok(Known::default());
     let Responded::Accept { ack, established, keys: LinkKeys::Plain(link_key) } =
         respond(identity, &Security::Off, &hello, admit, now(), rng, &mut Challenges::new())
     else {

@@ -19,7 +19,7 @@ fn identity(private: [u8; 32], info: &Value) -> Identity {
 }
 
 fn answer(local: &Identity, first: &[u8], admit: bool) -> Responded {
-    let admit = |_: &PublicKey| if admit { Ok(Known::default()) } else { Err(Refusal::NotAllowed) };
+    let admit = |_: &PublicKey, _| if admit { Ok(Known::default()) } else { Err(Refusal::NotAllowed) };
     respond(local, &Security::Off, first, admit, now(), &mut Rng::from_number(1), &mut Challenges::new())
 }
 
@@ -60,6 +60,7 @@ pub(crate) fn accepted(run: &mut Run<'_>) {
             &initiator,
             Expect::Key(responder.public_key()),
             &Security::Off,
+            None,
             now(),
             &mut Rng::from_number(2),
             &mut Challenges::new(),
@@ -100,7 +101,7 @@ pub(crate) fn rejected(run: &mut Run<'_>) {
         };
         let mut challenges = Challenges::new();
         let (begun, _) =
-            Initiator::start(&local, Expect::Anyone, &Security::Off, now(), &mut rng, &mut challenges).unwrap();
+            Initiator::start(&local, Expect::Anyone, &Security::Off, None, now(), &mut rng, &mut challenges).unwrap();
         let error = begun.handle_ack(&local, &Security::Off, &recorded, |_| Known::default()).unwrap_err();
         all([
             same("reason", reason, theirs.reason),

@@ -242,6 +242,7 @@ impl Executor<'_> {
             ..Peer::default()
         };
         let added = self.shared.registry.add_peer_with(peer, |extra| {
+            extra.named = name.is_some();
             if let Some(pin) = tls {
                 (extra.tls, extra.tls_pin) = (true, pin);
             }

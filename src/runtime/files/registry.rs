@@ -454,23 +454,22 @@ impl SharedRegistry {
         })
     }
 
-    /// Adds a peer by hand, or says anew of one that was added so where it is; how to get there, and the certificate that it
-    /// showed.
+    /// Adds a peer by hand, or says anew of one that was added so where it is (and what it is called, with a name).
     ///
     /// # Errors
     /// As [`SharedRegistry::add_peer`].
-    pub(crate) fn adopt_peer(&self, peer: Peer, tls: bool, tls_pin: Option<[u8; 32]>) -> Result<()> {
+    pub(crate) fn adopt_peer(&self, peer: Peer, configure: impl FnOnce(&mut PeerExtra)) -> Result<()> {
         let (id, now) = (peer.id.clone(), self.owner.clock.now());
         self.saved(&id, |registry| {
-            match registry.extra(&id).map(|extra| extra.origin) {
-                Some(Origin::Hand) => {
-                    let old = registry.peer(&id).cloned().unwrap_or_default();
-                    registry.update_peer(Peer { address: peer.address, ..old })?;
+            match (registry.extra(&id).map(|extra| extra.origin), registry.peer(&id).cloned()) {
+                (Some(Origin::Hand), Some(old)) => {
+                    let name = if peer.name.is_empty() { old.name } else { peer.name };
+                    registry.update_peer(Peer { address: peer.address, name, ..old })?;
                 }
                 _ => registry.add_peer(now, peer)?,
             }
             let mut extra = registry.extra(&id).cloned().unwrap_or_default();
-            (extra.tls, extra.tls_pin) = (tls, tls_pin);
+            configure(&mut extra);
             registry.set_extra(&id, extra)
         })
     }

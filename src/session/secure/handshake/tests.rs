@@ -12,7 +12,7 @@ struct Two {
     rig: Identity,
     owner: Identity,
     challenge: [u8; 32],
-    psks: [Option<[u8; 32]>; 2],
+    psks: [Option<Psk>; 2],
     rng: Rng,
 }
 
@@ -21,7 +21,7 @@ fn two(seed: u64) -> Two {
     let mut made = |name, role| Identity::generate(name, role, Timestamp::ZERO, &mut rng).unwrap();
     let (rig, owner) = (made("rig", Role::Worker), made("owner", Role::Controller));
     let challenge = rng.array();
-    Two { rig, owner, challenge, psks: [None; 2], rng }
+    Two { rig, owner, challenge, psks: [None, None], rng }
 }
 
 fn own(identity: &Identity) -> Statement {
@@ -202,7 +202,7 @@ fn another_key_another_challenge_or_another_code_is_no_session() {
     for (psks, good) in
         [([Some([1; 32]); 2], true), ([Some([1; 32]), Some([2; 32])], false), ([None, Some([1; 32])], false)]
     {
-        two.psks = psks;
+        two.psks = psks.map(|psk| psk.map(|bytes| Zeroizing::new(bytes).into()));
         let (start, first) = two.start();
         assert_eq!(first.len(), if psks[0].is_some() { 48 } else { 32 });
         let done = two.answer(&first, STEP1).and_then(|(answer, second)| {
