@@ -165,6 +165,7 @@ pub use node::{control, dht};
 pub use runtime::clock::system_rng;
 pub use runtime::crew::Cores;
 pub use runtime::depot::{DepotLimits, SlotFile, SlotVersion, Slots, VersionState};
+pub use runtime::files::audit::{AuditLog, check_audit, read_audit_notes};
 pub use runtime::files::extract::{extract_miner_bundle_to, write_unpacked_miner};
 pub use runtime::files::identity::{IdentityFiles, NodeManager};
 pub use runtime::files::lock::FolderLock;
