@@ -1,9 +1,12 @@
 //! The DHT over loopback: time to publish and to resolve at 64 nodes, memory a node, datagrams verified.
-//! A whole-process measurement: the 64 nodes live in this process.
+//! A whole-process measurement: the 64 nodes live in this process and share its cores' threads; with `-- --own-threads` each
+//! has its own.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use rigmesh::base::{Now, Rng, Time, Timestamp};
-use rigmesh::dht::{Authority, Config, EndpointPayload, Id, Node, Policy, Query, SignedRecord, Stamp, rec_type};
+use rigmesh::dht::{
+    Authority, Config, EndpointPayload, Id, Node, Policy, Query, SignedRecord, Stamp, Threads, rec_type,
+};
 use rigmesh::identity::{Address, SignKey};
 use rigmesh::kad::{Header, Machine, Message, TxId, encode_datagram};
 use std::net::{SocketAddr, UdpSocket};
@@ -23,7 +26,14 @@ fn main() {
     }
     let mut rng = Rng::from_number(1);
     let here: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let start = |rng: &mut Rng| Node::start(Config { bind: here, ..Config::new(SignKey::generate(rng)) }).unwrap();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let own_threads = std::env::args().any(|a| a == "--own-threads");
+    let threads = (!own_threads).then(|| Threads::start(cores).unwrap());
+    println!("threads: {}", if own_threads { "each its own".to_owned() } else { format!("{cores} for all") });
+    let start = |rng: &mut Rng| {
+        let config = Config { bind: here, threads: threads.clone(), ..Config::new(SignKey::generate(rng)) };
+        Node::start(config).unwrap()
+    };
     // The program's own pages are no node's: two nodes have spoken before anything is counted.
     let (one, other) = (start(&mut rng), start(&mut rng));
     other.bootstrap_addrs(&[one.local_addr()], WITHIN).unwrap();

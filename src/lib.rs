@@ -77,7 +77,7 @@
 //! 1. A handle puts a command into the dispatcher's `control` queue, with a byte credit taken first.
 //! 2. The `dispatcher` thread owns the mesh machine. It finds the peer's proven link, or dials, builds the message
 //!    and notes its id.
-//! 3. The connection's writer's half seals it (SMSG v1), frames it (RFC 6455) and writes it without
+//! 3. The connection's writer's half seals it (a session's frame, or SMSG v1 to a Go node), frames it (RFC 6455) and writes it without
 //!    blocking, under one lock, so that the order of sealing is the order of the wire. What the
 //!    socket does not take starts a writer thread, which retires when the backlog is gone.
 //! 4. On the other side the connection's one permanent thread, its reader, counts the frame, opens it in
@@ -91,7 +91,7 @@
 //!
 //! `dispatcher`, `listen`, `jobs/0` and `jobs/1` (a hung one is replaced, at most eight), `store`, `depot` from the first deployment on, and `conn/<peer>` for
 //! every connection. Short-lived: `hs/<address>` dials or accepts, does TLS, upgrade and handshake; `conn/<n>/w` writes while
-//! there is a backlog. With a plain listener for packets `ueps`, and `ueps/<n>` for each of its connections. A DHT node has `kad`, `kad/r` and, while it saves, `kad/s`, with debug pages `kad/http/<n>`. A node that says where it is has `beacon`, on the local link `lan`, `join` until it has joined the DHT, and `find` for a question the mesh has. A rig adds `miner/<name>` for each miner, a daemon `control` and `signal`. Blocking sends go only towards the
+//! there is a backlog. With a plain listener for packets `ueps`, and `ueps/<n>` for each of its connections. A DHT node has `kad` (which several nodes of a process may share, [`dht::Threads`]), `kad/r` and, while it saves, `kad/s`, with debug pages `kad/http/<n>`. A node that says where it is has `beacon`, on the local link `lan`, `join` until it has joined the DHT, and `find` for a question the mesh has. A rig adds `miner/<name>` for each miner, a daemon `control` and `signal`. Blocking sends go only towards the
 //! dispatcher, so no ring of waiting threads can form; away from it a full queue is a typed `Busy`. Whoever starts a
 //! thread joins it.
 //!
@@ -99,6 +99,11 @@
 //!
 //! * Links are sealed by `ring`'s ChaCha20-Poly1305 under a key from HChaCha20, which is XChaCha20-Poly1305; the tests hold it
 //!   against the portable crate. `ring` is in the tree anyway, as the provider of TLS.
+//! * Sessions ([`session::secure`]) are the library `snow`'s handshake over our own curve, hash and cipher, so that no second generation of
+//!   them comes into the tree; afterwards each direction is 40 bytes of its own, and reader and writer share nothing.
+//! * Inside a session the limits are those that RigMesh nodes announce on 1.0 links (4,000 messages at once, 2,000 a second), and not
+//!   the 100 and 50 of the Go node: over them the reader waits, so nothing is lost, and a deployment's questions must not be slowed.
+//! * The secure mark is kept for keys that this node knows. In open mode a stranger's would be one more line in a file for everybody who passes.
 //! * A key under a pass-phrase states its public key in clear, so that `id` needs no pass-phrase. Each key's file opens by
 //!   itself, and a pass-phrase is changed by way of the plain form, so that no crash between the two files locks a node out.
 //! * A rig's own clock counts as at least the newest time it ever saved, so a board without a battery can be commanded.

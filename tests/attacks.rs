@@ -9,30 +9,18 @@ mod frames;
 mod handshake;
 #[path = "attacks/member.rs"]
 mod member;
+#[path = "attacks/real.rs"]
+mod real;
 #[path = "attacks/sessions.rs"]
 mod sessions;
+#[path = "support/shorthand.rs"]
+mod shorthand;
 
-use rigmesh::message::{ErrorPayload, Message, MessageType, Payload, StartMiner};
+use rigmesh::message::{Message, MessageType, Payload};
 use rigmesh::peers::Grants;
 use rigmesh::sim::{Captured, ConnId, Secure, Setup, Wire, World};
+use shorthand::{code, seconds, start};
 use std::time::Duration;
-
-fn seconds(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
-
-fn start(miner: &str) -> Payload {
-    Payload::StartMiner(StartMiner {
-        miner_type: miner.to_owned(),
-        profile_id: "p".to_owned(),
-        ..StartMiner::default()
-    })
-}
-
-/// The code of an `error` reply, 0 for anything else.
-fn code(reply: &Message) -> i64 {
-    if reply.kind == MessageType::Error { reply.parse::<ErrorPayload>().unwrap().code } else { 0 }
-}
 
 /// An owner and a rig that know each other, both with secure sessions.
 fn farm(seed: u64) -> World {
@@ -100,6 +88,3 @@ fn edited(text: &str, edit: impl FnOnce(&mut serde_json::Value)) -> String {
     edit(&mut json["payload"]);
     json.to_string()
 }
-
-/// Nobody grants more than the story says.
-const COMMANDS: Grants = Grants::CONTROLLER;

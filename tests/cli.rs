@@ -28,6 +28,8 @@ mod peers;
 mod protect;
 #[path = "cli/seal.rs"]
 mod seal;
+#[path = "cli/secure.rs"]
+mod secure;
 #[path = "cli/ueps.rs"]
 mod ueps;
 #[path = "cli/user.rs"]

@@ -6,9 +6,9 @@ mod support;
 use rigmesh::base::{Error, Refusal, Rng};
 use rigmesh::dht::{
     BootstrapSeed, Config, EndpointPayload, Files, Id, NO_ENDPOINT, NO_MATCHING_RECORDS, Node, NodeInfo, OnObserved,
-    PeerHealthState, Query, SignedRecord, Stamp, TopicPayload, rec_type,
+    PeerHealthState, Query, SignedRecord, Stamp, Threads, TopicPayload, rec_type,
 };
-use rigmesh::identity::SignKey;
+use rigmesh::identity::{Address, SignKey};
 use rigmesh::kad::{Header, Message, TxId, encode_datagram};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -71,13 +71,13 @@ fn sixty_four_nodes_join_by_one_and_each_finds_what_another_published() {
         assert_eq!(copies, Ok(8), "record {i}");
     }
     for (i, owner) in owners.iter().enumerate() {
-        let at = Id::of_address(&rigmesh::identity::Address::of_ed25519(&owner.public()));
+        let at = Id::of_address(&Address::of_ed25519(&owner.public()));
         for (n, node) in nodes.iter().enumerate() {
             assert_eq!(found(node, at), format!("ws://192.0.2.{i}:9/ws"), "record {i} from node {n}");
         }
     }
     // A newer version replaces the older one wherever it is.
-    let (publisher, at) = (&nodes[0], Id::of_address(&rigmesh::identity::Address::of_ed25519(&owners[0].public())));
+    let (publisher, at) = (&nodes[0], Id::of_address(&Address::of_ed25519(&owners[0].public())));
     publisher.publish_and_wait(Id::ZERO, place(publisher, &owners[0], 2, "ws://192.0.2.99:9/ws"), WITHIN).unwrap();
     assert!(nodes.iter().all(|node| found(node, at) == "ws://192.0.2.99:9/ws"));
     let stale = publisher.publish_endpoint_record(place(publisher, &owners[0], 1, "ws://192.0.2.1:9/ws"));
@@ -237,7 +237,7 @@ fn a_flood_from_one_source_delays_nobody_else() {
                 .map(|i| {
                     let target = Id::of_topic(&i.to_string());
                     let request = match i % 3 {
-                        0 => Message::Ping { address: rigmesh::identity::Address::of_ed25519(&flooder.public()) },
+                        0 => Message::Ping { address: Address::of_ed25519(&flooder.public()) },
                         1 => Message::FindNode { target },
                         _ => Message::FindValue { target, rec_type: 0 },
                     };
@@ -260,8 +260,7 @@ fn a_flood_from_one_source_delays_nobody_else() {
                 let node = &nodes[1 + calls % 7];
                 let begun = Instant::now();
                 node.ping(victim, WITHIN).unwrap();
-                let asked = Query::new(node)
-                    .resolve(Id::of_address(&rigmesh::identity::Address::of_ed25519(&owner.public())), WITHIN);
+                let asked = Query::new(node).resolve(Id::of_address(&Address::of_ed25519(&owner.public())), WITHIN);
                 asked.unwrap();
                 node.store_at(
                     victim,
@@ -366,4 +365,42 @@ fn the_debug_pages_say_what_the_node_knows() {
     pages.stop();
     pages.stop();
     assert!(TcpStream::connect(at).is_err());
+}
+
+#[test]
+fn nodes_that_share_threads_are_as_good_as_others_and_end_one_by_one() {
+    let threads = Threads::start(2).unwrap();
+    let nodes: Vec<Node> =
+        (400..412).map(|n| Node::start(Config { threads: Some(threads.clone()), ..config(n) }).unwrap()).collect();
+    for node in &nodes[1..] {
+        node.bootstrap_addrs(&[nodes[0].local_addr()], WITHIN).unwrap();
+    }
+    let owner = key(499);
+    let record = place(&nodes[3], &owner, 1, "ws://192.0.2.7:9091/ws");
+    assert_eq!(nodes[3].publish_and_wait(Id::ZERO, record, WITHIN).unwrap(), 8);
+    let id = Id::of_address(&Address::of_ed25519(&owner.public()));
+    // Whoever ends, in whatever order, takes nobody along.
+    for (i, node) in nodes.iter().enumerate().filter(|(i, _)| i % 3 == 0) {
+        node.close();
+        assert!(node.ping(nodes[1].local_addr(), WITHIN).is_err());
+        assert_eq!(found(&nodes[(i + 1) % 12], id), "ws://192.0.2.7:9091/ws");
+    }
+    drop(threads);
+    assert!(
+        nodes[1].ping(nodes[2].local_addr(), WITHIN).is_ok(),
+        "the last clone gone, the threads stay for their nodes"
+    );
+    drop(nodes);
+}
+
+#[test]
+fn a_callback_that_panics_ends_its_node_and_no_other() {
+    let threads = Threads::start(1).unwrap();
+    let shared = |n: u64| Config { threads: Some(threads.clone()), ..config(n) };
+    let bad = Config { on_observed: Some(Box::new(|_, _| panic!("a fault of the embedder's"))), ..shared(500) };
+    let (bad, good, other) =
+        (Node::start(bad).unwrap(), Node::start(shared(501)).unwrap(), Node::start(shared(502)).unwrap());
+    assert!(bad.ping(good.local_addr(), WITHIN).is_err());
+    assert!(good.ping(other.local_addr(), WITHIN).is_ok());
+    bad.close();
 }

@@ -102,6 +102,12 @@ fn a_fleet_is_found_for_hours_and_a_rig_that_leaves_is_gone_within_a_minute() {
     assert_eq!(members(&mut world, 7, &topic), 4);
 }
 
+/// Lookups of these nodes so far, and the hops of all of them.
+fn hops(world: &KadWorld, nodes: &[usize]) -> (u64, u64) {
+    let counters = nodes.iter().map(|i| world.machine(*i).counters());
+    counters.fold((0, 0), |(lookups, hops), c| (lookups + c.lookups, hops + c.hops))
+}
+
 fn alive(world: &KadWorld) -> Vec<usize> {
     (0..world.len()).filter(|i| world.is_alive(*i)).collect()
 }
@@ -119,10 +125,14 @@ fn every_node_resolves_what_one_published_also_when_a_third_dies_at_once() {
         assert_eq!(world.publish(i * n / 10, record.clone()), 8);
     }
     let all = alive(&world);
-    let before = world.sent.0;
+    let (before, walked) = (world.sent.0, hops(&world, &all));
     let (found, slowest, median) = lookups(&mut world, &all, records[0].default_key(), 7);
     let each = (world.sent.0 - before) / n as u64;
-    println!("{found} of {n} found it: median {median:?}, slowest {slowest:?}, {each} datagrams each");
+    let walk = hops(&world, &all);
+    let mean = (walk.1 - walked.1) as f64 / (walk.0 - walked.0) as f64;
+    println!(
+        "{found} of {n} found it: median {median:?}, slowest {slowest:?}, {each} datagrams and {mean:.1} hops each"
+    );
     assert_eq!(found, n);
     let mut rng = Rng::from_number(9);
     for i in 0..n {

@@ -91,7 +91,9 @@ fn status_line(socket: &mut TcpStream) -> String {
 
 #[test]
 fn path_room_and_origin_are_checked_before_the_upgrade() {
-    let rig = listening("rig", Config::default());
+    // Many attempts at once, all from this address.
+    let many = || Config { handshakes_per_s: 100, half_open_per_address_max: 100, ..Config::default() };
+    let rig = listening("rig", many());
     let at = rig.loopback_address().unwrap();
     assert!(upgrade(&at, "/", "").1.contains("404"));
     assert!(upgrade(&at, "/ws/", "").1.contains("404"));
@@ -103,7 +105,7 @@ fn path_room_and_origin_are_checked_before_the_upgrade() {
     write!(plain, "GET /ws HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert!(status_line(&mut plain).contains("400"));
 
-    let small = listening("small", Config { unproven_per_address_max: 3, ..Config::default() });
+    let small = listening("small", Config { unproven_per_address_max: 3, ..many() });
     let at = small.loopback_address().unwrap();
     let held: Vec<_> = (0..3).map(|_| upgrade(&at, "/ws", "")).collect();
     assert!(held.iter().all(|(_, status)| status.contains("101")));
@@ -129,7 +131,8 @@ fn an_oversize_first_message_is_closed_with_1009() {
 
 #[test]
 fn a_socket_that_says_nothing_is_closed_at_the_deadline_and_holds_up_nobody() {
-    let rig = listening("rig", Config { handshake_timeout_ms: 300, ..Config::default() });
+    let limits = Config { handshakes_per_s: 100, half_open_per_address_max: 100, ..Config::default() };
+    let rig = listening("rig", Config { handshake_timeout_ms: 300, ..limits });
     let at = rig.loopback_address().unwrap();
     let mut silent: Vec<_> = (0..8).map(|_| TcpStream::connect(&at).unwrap()).collect();
     let (mut half, _) = upgrade(&at, "/ws", "");

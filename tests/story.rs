@@ -27,31 +27,17 @@ mod lifecycle;
 mod links;
 #[path = "story/packets.rs"]
 mod packets;
+#[path = "support/shorthand.rs"]
+mod shorthand;
 
-use rigmesh::message::{ErrorPayload, Gossip, Message, MessageType, Payload, Ping, StartMiner};
+use rigmesh::message::{ErrorPayload, Gossip, Message, MessageType, Payload, Ping};
 use rigmesh::peers::Grants;
 use rigmesh::sim::{Manners, Setup, World};
+use shorthand::{code, seconds, start};
 use std::time::Duration;
-
-fn seconds(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
-
-fn start(miner: &str) -> Payload {
-    Payload::StartMiner(StartMiner {
-        miner_type: miner.to_owned(),
-        profile_id: "p".to_owned(),
-        ..StartMiner::default()
-    })
-}
 
 fn ping() -> Payload {
     Payload::Ping(Ping { sent_at: 7, rigmesh: None })
-}
-
-/// The code of an `error` reply, 0 for anything else.
-fn code(reply: &Message) -> i64 {
-    if reply.kind == MessageType::Error { reply.parse::<ErrorPayload>().unwrap().code } else { 0 }
 }
 
 /// A rig and a Go controller that may command it.

@@ -213,6 +213,10 @@ pub(crate) fn peers(globals: &Globals, out: &Out, command: PeersCommand) -> Resu
             let answer = ask(globals, out, &Request::PeersRevoke { key: args.key })?;
             return answer.show(out, |row| format!("revoked {}", shown_name(row)));
         }
+        PeersCommand::AllowPlain(args) => {
+            let answer = ask(globals, out, &Request::PeersAllowPlain { key: args.key })?;
+            return answer.show(out, |row| format!("{} may speak protocol 1.0 again", shown_name(row)));
+        }
         PeersCommand::Best(args) => Request::PeersBest { count: args.count },
         PeersCommand::ResetClock(args) => {
             let answer = ask(globals, out, &Request::PeersResetClock { peer: args.peer })?;

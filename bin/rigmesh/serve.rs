@@ -88,6 +88,7 @@ fn configure(paths: &Paths, args: &Serve) -> Result<Config, Exit> {
     config.uplinks.extend(args.uplink.iter().cloned());
     config.dht |= args.dht;
     config.lan |= args.lan;
+    config.require_secure |= args.require_secure;
     config.share |= args.share;
     config.dht_bootstrap.extend(args.bootstrap.iter().cloned());
     config.fleets.extend(args.fleet.iter().cloned());

@@ -145,7 +145,9 @@ pub(crate) fn status(rows: &[Value], colour: bool) -> String {
         ["RIG", "LINK", "LATENCY", "MINER", "STATE", "HASHRATE", "SHARES", "REJECTED", "UPTIME", "POOL", "NOTE"];
     let mut lines = Vec::new();
     for row in rows {
-        let link = text(row, "link");
+        // A link that is not what it could be says so.
+        let plain = row.get("secure").and_then(Value::as_bool) == Some(false);
+        let link = if plain { "up (1.0)" } else { text(row, "link") };
         let failure = failure(row);
         let tone = if failure.is_some() { Tone::Bad } else { Tone::Good };
         let latency = millis(row.get("latency_ms").and_then(Value::as_f64));

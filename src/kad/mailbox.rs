@@ -3,11 +3,11 @@
 
 use super::{Category, Fault, SignedRecord};
 use crate::base::Rng;
+use crate::formats::ciphers::hkdf_sha256;
 use crate::identity::{Address, SignKey};
 use crate::wire::cbor::{MapWriter, Reader};
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use ring::hkdf::{HKDF_SHA256, Salt};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
@@ -169,10 +169,10 @@ fn mail_key(
     if !shared.was_contributory() {
         return Err(Fault::Mailbox("a key of small order"));
     }
-    let extracted = Salt::new(HKDF_SHA256, SALT).extract(shared.as_bytes());
-    let info: [&[u8]; 2] = [sender.as_bytes(), recipient.as_bytes()];
-    let expanded = extracted.expand(&info, &AES_256_GCM).map_err(|_| Fault::Mailbox("no key"))?;
-    Ok(LessSafeKey::new(UnboundKey::from(expanded)))
+    let info = [sender.as_bytes().as_slice(), recipient.as_bytes()].concat();
+    let mut key = Zeroizing::new([0; 32]);
+    hkdf_sha256(SALT, shared.as_bytes(), &info, &mut *key).map_err(|_| Fault::Mailbox("no key"))?;
+    UnboundKey::new(&AES_256_GCM, &*key).map(LessSafeKey::new).map_err(|_| Fault::Mailbox("no key"))
 }
 
 #[cfg(test)]

@@ -83,8 +83,9 @@ const CROSSED: Duration = Duration::from_secs(5);
 pub(crate) enum Promotion {
     /// It is the peer's active link now; these older ones must go.
     Active(Vec<LinkId>),
-    /// It must go: both ends dialled at once, and both keep this one.
-    Crossed(LinkId),
+    /// It must go: this other one is the pair's. Both ends dialled at once and keep the same, or it was accepted before
+    /// that one and its handshake took longer.
+    Kept(LinkId),
     /// It must go: the key lives at two addresses.
     Refused,
 }
@@ -170,13 +171,14 @@ impl Links {
         let host = host_of(&link.address).to_owned();
         let replaced = self.active.get(&key).copied().filter(|old| *old != id);
         if let Some(old) = replaced {
-            let crossed = self.all.get(&old).is_some_and(|old| {
-                let both = secure && old.dialogue.is_secure() && old.dialogue.side() != side;
-                both && old.proven_at.is_some_and(|at| now.since(at) <= CROSSED)
-            });
+            let other = self.all.get(&old).filter(|other| secure && other.dialogue.is_secure());
+            let opposite = other.filter(|other| other.dialogue.side() != side);
+            let crossed = opposite.and_then(|other| other.proven_at).is_some_and(|at| now.since(at) <= CROSSED);
             // Both keep the one that the smaller key dialled.
-            if crossed && (side == Side::Initiator) != (own < &key) {
-                return Promotion::Crossed(old);
+            let theirs = crossed && (side == Side::Initiator) != (own < &key);
+            let late = side == Side::Responder && opposite.is_none() && other.is_some() && old > id;
+            if theirs || late {
+                return Promotion::Kept(old);
             }
             if crossed {
                 self.activate(id, key, peer);

@@ -45,9 +45,9 @@ impl Mesh {
         }
         let surplus = match self.links.promote(id, &self.key, now.mono) {
             Promotion::Active(surplus) => surplus,
-            Promotion::Crossed(kept) => {
+            Promotion::Kept(kept) => {
                 self.serve_waiters(now, kept, dial, &peer);
-                let why = Error::Unreachable("the other end dialled at the same time".to_owned());
+                let why = Error::Unreachable("another session of this pair is kept".to_owned());
                 self.say_goodbye(now, id, "replaced", DisconnectCode::GOING_AWAY, &why);
                 return false;
             }

@@ -38,6 +38,15 @@ pub struct Config {
     pub unproven_max: usize,
     /// The same, from one address.
     pub unproven_per_address_max: usize,
+    /// Connections whose handshake is not done, in all; addresses from which nobody has proven a key in the last seven days get
+    /// half of these places.
+    pub half_open_max: usize,
+    /// The same, from one such address.
+    pub half_open_per_address_max: usize,
+    /// The same, from such addresses of one public /24 or /48.
+    pub half_open_per_net_max: usize,
+    /// Handshakes that one such address may begin a second.
+    pub handshakes_per_s: u32,
     /// Seconds after which an unproven connection is closed.
     pub unproven_timeout_s: u64,
     /// Milliseconds that each stage of opening a connection may take: connecting, TLS and upgrade, handshake.
@@ -137,6 +146,10 @@ impl Default for Config {
             connections_max: 1000,
             unproven_max: 128,
             unproven_per_address_max: 16,
+            half_open_max: 64,
+            half_open_per_address_max: 4,
+            half_open_per_net_max: 8,
+            handshakes_per_s: 5,
             unproven_timeout_s: 40,
             handshake_timeout_ms: 10_000,
             message_bytes_max: 1 << 20,
@@ -199,6 +212,10 @@ impl Config {
             ("connections_max", self.connections_max as u64),
             ("unproven_max", self.unproven_max as u64),
             ("unproven_per_address_max", self.unproven_per_address_max as u64),
+            ("half_open_max", self.half_open_max as u64),
+            ("half_open_per_address_max", self.half_open_per_address_max as u64),
+            ("half_open_per_net_max", self.half_open_per_net_max as u64),
+            ("handshakes_per_s", self.handshakes_per_s.into()),
             ("unproven_timeout_s", self.unproven_timeout_s),
             ("handshake_timeout_ms", self.handshake_timeout_ms),
             ("ping_interval_s", self.ping_interval_s),

@@ -111,6 +111,11 @@ impl PeerRegistry {
 
     // --- who may connect, who may do what ---
 
+    /// Gives a key that this node knows the secure mark. `false` when nothing changed; see [`Access::mark_secure`].
+    pub fn mark_secure(&mut self, key: &PublicKey) -> bool {
+        self.admission(key) == Admission::Listed && self.access.mark_secure(key)
+    }
+
     /// Whether unknown keys are let in.
     pub fn auth_mode(&self) -> PeerAuthMode {
         self.mode

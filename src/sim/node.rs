@@ -205,7 +205,7 @@ impl SimNode {
             }
             Some(Half::Proving { half_open, address }) => match half_open.handle_proof(&frame) {
                 Ok((established, keys)) if binary => {
-                    self.registry.write().access_mut().mark_secure(&established.key);
+                    self.registry.write().mark_secure(&established.key);
                     self.establish(now, conn, established, keys, address, None);
                     true
                 }
@@ -487,7 +487,7 @@ impl World {
                 match initiator.handle_ack(&node.identity, &node.security, text, known) {
                     Ok(Dialled { established, keys, proof }) => {
                         if proof.is_some() {
-                            node.registry.write().access_mut().mark_secure(&established.key);
+                            node.registry.write().mark_secure(&established.key);
                         }
                         node.establish(now, conn, established, keys, address, Some(dial));
                         if let Some(proof) = proof {

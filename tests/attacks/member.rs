@@ -51,18 +51,29 @@ impl Shake {
     }
 
     fn finish(self, world: &mut World, from: &str, to: &str) -> (ConnId, Option<LinkKeys>) {
+        let conn = self.begin(world, from, to);
+        (conn, self.prove(world, from, conn))
+    }
+
+    /// Sends the first message and waits for the second.
+    fn begin(&self, world: &mut World, from: &str, to: &str) -> ConnId {
         let conn = world.open(from, to);
-        world.say(from, conn, Wire::Text(self.first));
+        world.say(from, conn, Wire::Text(self.first.clone()));
         world.elapse(Duration::from_millis(20));
-        let Some(Wire::Text(ack)) = world.heard(from, conn).first().cloned() else { return (conn, None) };
+        conn
+    }
+
+    /// Reads the second and sends the third.
+    fn prove(self, world: &mut World, from: &str, conn: ConnId) -> Option<LinkKeys> {
+        let Some(Wire::Text(ack)) = world.heard(from, conn).first().cloned() else { return None };
         let dialled = self.initiator.handle_ack(&self.identity, &self.security, &ack, |_| Known::default());
         let Ok(Dialled { keys, proof: Some(proof), .. }) = dialled else {
             world.elapse(seconds(1));
-            return (conn, None);
+            return None;
         };
         world.say(from, conn, Wire::Frame(proof));
         world.elapse(Duration::from_millis(20));
-        (conn, Some(keys))
+        Some(keys)
     }
 }
 
@@ -150,7 +161,7 @@ impl Member {
 
 #[test]
 fn an_honest_member_is_served_and_one_without_a_grant_is_told_which_is_missing() {
-    let mut one = member(200, COMMANDS);
+    let mut one = member(200, Grants::CONTROLLER);
     assert_eq!(one.ask(&start("ok")).unwrap().kind, MessageType::MinerAck);
     for (i, grants) in [Grants::NONE, Grants::OBSERVE, Grants::DEPLOY].into_iter().enumerate() {
         let mut one = member(201 + i as u64, grants);
@@ -170,7 +181,7 @@ fn frames_of_unknown_kinds_and_flags_end_the_session_with_1002() {
         .into_iter()
         .enumerate()
     {
-        let mut one = member(210 + i as u64, COMMANDS);
+        let mut one = member(210 + i as u64, Grants::CONTROLLER);
         one.raw(plain);
         one.expect_told_off();
     }
@@ -178,7 +189,7 @@ fn frames_of_unknown_kinds_and_flags_end_the_session_with_1002() {
 
 #[test]
 fn a_message_in_parts_that_grows_too_large_ends_the_session() {
-    let mut one = member(220, COMMANDS);
+    let mut one = member(220, Grants::CONTROLLER);
     for _ in 0..17 {
         one.raw(&[&[2, 1][..], &[b' '; 65_517]].concat());
     }
@@ -187,7 +198,7 @@ fn a_message_in_parts_that_grows_too_large_ends_the_session() {
 
 #[test]
 fn a_message_that_is_never_finished_ends_the_session() {
-    let mut one = member(221, COMMANDS);
+    let mut one = member(221, Grants::CONTROLLER);
     one.raw(&[1, 1, b'{']);
     one.world.elapse(seconds(29));
     one.raw(&[2, 1, b'{']);
@@ -199,7 +210,7 @@ fn a_message_that_is_never_finished_ends_the_session() {
 
 #[test]
 fn parts_of_four_messages_at_once_are_held_within_their_bound() {
-    let mut one = member(222, COMMANDS);
+    let mut one = member(222, Grants::CONTROLLER);
     for kind in [1, 2] {
         for _ in 0..15 {
             one.raw(&[&[kind, 1][..], &[b' '; 65_517]].concat());
@@ -213,7 +224,7 @@ fn parts_of_four_messages_at_once_are_held_within_their_bound() {
 
 #[test]
 fn messages_in_the_name_of_others_are_dropped() {
-    let mut one = member(223, COMMANDS);
+    let mut one = member(223, Grants::CONTROLLER);
     let owner = one.world.id("owner").to_string();
     let forged = Message { from: owner.clone(), ..one.message(&start("forged")) };
     one.say(&forged);
@@ -226,7 +237,7 @@ fn messages_in_the_name_of_others_are_dropped() {
 
 #[test]
 fn a_second_handshake_inside_a_session_changes_nothing() {
-    let mut one = member(224, COMMANDS);
+    let mut one = member(224, Grants::CONTROLLER);
     let hello = one.message(&Payload::Handshake(rigmesh::message::Handshake::default()));
     one.say(&hello);
     let ack =
@@ -237,7 +248,7 @@ fn a_second_handshake_inside_a_session_changes_nothing() {
 
 #[test]
 fn no_message_at_all_inside_a_frame_is_dropped_and_counted() {
-    let mut one = member(225, COMMANDS);
+    let mut one = member(225, Grants::CONTROLLER);
     for nonsense in [&b""[..], b"{", b"[]", b"\xff\xfe", &[b'['; 60_000]] {
         one.raw(&[&[1, 0], nonsense].concat());
     }
@@ -248,7 +259,7 @@ fn no_message_at_all_inside_a_frame_is_dropped_and_counted() {
 
 #[test]
 fn replies_to_nothing_are_dropped() {
-    let mut one = member(226, COMMANDS);
+    let mut one = member(226, Grants::CONTROLLER);
     let asked = Message::new(now(), &mut one.rng, &one.rig.clone(), &one.me.clone(), &Payload::GetStats);
     let reply = asked.reply(now(), &mut one.rng, &Payload::Stats(rigmesh::message::Stats::default()));
     one.say(&reply);
@@ -257,7 +268,7 @@ fn replies_to_nothing_are_dropped() {
 
 #[test]
 fn a_member_that_sends_without_end_is_served_and_others_too() {
-    let mut one = member(227, COMMANDS);
+    let mut one = member(227, Grants::CONTROLLER);
     for _ in 0..500 {
         let ping = one.message(&Payload::Ping(Ping { sent_at: 1, rigmesh: None }));
         one.say(&ping);
@@ -269,7 +280,7 @@ fn a_member_that_sends_without_end_is_served_and_others_too() {
 #[test]
 fn a_sender_that_never_changes_its_key_is_cut_off_and_one_that_does_is_not() {
     // A million frames are for the unit tests of frames.rs; here a key is changed many times, right and wrong.
-    let mut one = member(228, COMMANDS);
+    let mut one = member(228, Grants::CONTROLLER);
     for _ in 0..10 {
         one.raw(&[5, 0]);
         one.half.rekey().unwrap();
@@ -285,7 +296,7 @@ fn a_sender_that_never_changes_its_key_is_cut_off_and_one_that_does_is_not() {
 
 #[test]
 fn a_frame_sealer_that_is_honest_passes_all_of_these() {
-    let mut one = member(229, COMMANDS);
+    let mut one = member(229, Grants::CONTROLLER);
     let half = std::mem::replace(&mut one.half, CipherHalf::new(&[0; 32]));
     let mut sealer = FrameSealer::new(half, Time::ZERO);
     let message = one.message(&start("large")).encode();
@@ -303,7 +314,7 @@ fn a_frame_sealer_that_is_honest_passes_all_of_these() {
 
 #[test]
 fn the_newer_session_of_a_pair_wins_and_the_older_is_told_so() {
-    let mut one = member(240, COMMANDS);
+    let mut one = member(240, Grants::CONTROLLER);
     one.world.elapse(seconds(20));
     let own = stolen(&one.world, "member");
     let shake = Shake::new(&own, own.info().clone(), &one.world.key("rig"), 9);
@@ -316,6 +327,24 @@ fn the_newer_session_of_a_pair_wins_and_the_older_is_told_so() {
     assert!(!one.world.is_open(one.conn));
     let links = one.world.links("rig");
     assert_eq!(links.iter().filter(|link| link.name == "member").count(), 1);
+}
+
+#[test]
+fn a_session_that_was_accepted_earlier_and_proven_later_replaces_none() {
+    let mut world = farm(241);
+    let own = Identity::generate("member", Role::Controller, Timestamp::ZERO, &mut Rng::from_number(241)).unwrap();
+    let rig = world.key("rig");
+    let (slow, fast) = (Shake::new(&own, own.info().clone(), &rig, 1), Shake::new(&own, own.info().clone(), &rig, 2));
+    world.newcomer("member", own);
+    world.allow("rig", "member", Grants::CONTROLLER);
+    let earlier = slow.begin(&mut world, "member", "rig");
+    let (newer, keys) = fast.finish(&mut world, "member", "rig");
+    assert!(keys.is_some());
+    slow.prove(&mut world, "member", earlier);
+    world.elapse(seconds(1));
+    assert!(world.is_open(newer), "the newer one was left for one that is older");
+    assert!(!world.is_open(earlier));
+    served(&mut world);
 }
 
 #[test]
@@ -336,7 +365,7 @@ fn names_full_of_tricks_are_names_and_nothing_else() {
         let own = own.unwrap();
         let shake = Shake::new(&own, info, &world.key("rig"), 4);
         world.newcomer("member", own);
-        world.allow("rig", "member", COMMANDS);
+        world.allow("rig", "member", Grants::CONTROLLER);
         let (conn, keys) = shake.finish(&mut world, "member", "rig");
         if keys.is_some() && world.is_open(conn) {
             let links = world.links("rig");

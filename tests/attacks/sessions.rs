@@ -113,7 +113,7 @@ fn every_pairing_of_nodes_meets_in_the_best_way_both_have() {
 fn a_go_node_is_served_beside_a_secure_one_both_ways() {
     let mut world = joined(350);
     world.stranger("go", Manners::Silent);
-    world.allow("rig", "go", COMMANDS);
+    world.allow("rig", "go", Grants::CONTROLLER);
     let conn = world.go_connect("go", "rig");
     assert_eq!(world.ask("go", conn, &start("from go")).unwrap().kind, MessageType::MinerAck);
     world.stranger("go-rig", Manners::Answers);

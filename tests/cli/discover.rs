@@ -123,7 +123,8 @@ fn a_rig_that_was_killed_says_a_newer_record_and_is_found_where_it_is_now() {
     let resolve = ["dht", "resolve", &dht, "--bootstrap", &at];
     let before = await_rows(&third, &resolve, |rows| rows.len() == 1).remove(0);
     let commander = serve(&ctl, &at, &[]);
-    ctl.run(&["peers", "add", &dht, "--name", "rig-1"]).ok();
+    // The controller's own node of the DHT has just begun to join.
+    eventually("the rig to be found", 30, || ctl.run(&["peers", "add", &dht, "--name", "rig-1"]).code == 0);
     ctl.run(&["status", "rig-1"]).ok();
     daemon.kill();
     let saved: u64 = std::fs::read_to_string(rig.path("record.seq")).unwrap().parse().unwrap();

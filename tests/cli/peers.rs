@@ -127,7 +127,7 @@ fn json_rows_keep_their_shape() {
     let pair = Pair::new();
     let boss = &pair.controller;
     assert_eq!(keys(&boss.rows(&["version"])[0]), ["protocol", "version"]);
-    let id = ["data_dir", "dht_address", "id", "key", "name", "role", "running", "tls_fingerprint"];
+    let id = ["data_dir", "dht_address", "id", "key", "keys", "name", "role", "running", "tls_fingerprint"];
     assert_eq!(keys(&boss.rows(&["id"])[0]), id);
     let peer = [
         "address",
@@ -141,6 +141,7 @@ fn json_rows_keep_their_shape() {
         "name",
         "role",
         "score",
+        "secure",
         "stage",
         "threat",
         "tls",
@@ -151,7 +152,7 @@ fn json_rows_keep_their_shape() {
     let status = boss.rows(&["status"]);
     assert_eq!(
         keys(&status[0]),
-        ["id", "latency_ms", "link", "miners", "paused", "rig", "role", "uptime_s", "warning"]
+        ["id", "latency_ms", "link", "miners", "paused", "rig", "role", "secure", "uptime_s", "warning"]
     );
     let miner = [
         "algorithm",

@@ -71,6 +71,9 @@ pub(crate) struct Serve {
     /// let unknown keys connect; they may ping and nothing else
     #[argh(switch)]
     pub(crate) open: bool,
+    /// refuse peers that have no secure sessions, such as Go nodes
+    #[argh(switch)]
+    pub(crate) require_secure: bool,
     /// take part in the DHT: a rig says there where it is, a controller finds rigs there
     #[argh(switch)]
     pub(crate) dht: bool,

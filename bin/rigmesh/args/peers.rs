@@ -19,6 +19,7 @@ pub(crate) enum PeersCommand {
     Remove(PeersRemove),
     Allow(PeersAllow),
     Revoke(PeersRevoke),
+    AllowPlain(PeersAllowPlain),
     Best(PeersBest),
     ResetClock(PeersResetClock),
     Export(PeersExport),
@@ -89,6 +90,15 @@ pub(crate) struct PeersAllow {
 #[derive(Debug, FromArgs)]
 #[argh(subcommand, name = "revoke", example = "{command_name} KEY")]
 pub(crate) struct PeersRevoke {
+    /// the public key, or a peer's name or id
+    #[argh(positional)]
+    pub(crate) key: String,
+}
+
+/// Accept protocol 1.0 again from a key that had secure sessions, after the node behind it went back to it.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "allow-plain", example = "{command_name} rig-1")]
+pub(crate) struct PeersAllowPlain {
     /// the public key, or a peer's name or id
     #[argh(positional)]
     pub(crate) key: String,

@@ -49,6 +49,13 @@ enum State {
     Failed,
 }
 
+impl State {
+    /// Whether a lookup waits for it.
+    fn counts(self) -> bool {
+        !matches!(self, State::Failed | State::Slow(_))
+    }
+}
+
 #[derive(Debug)]
 struct Candidate {
     info: NodeInfo,
@@ -57,6 +64,8 @@ struct Candidate {
     paths: u32,
     /// It holds the newest of all records it has.
     agrees: bool,
+    /// How many nodes led here, this one included: 1 for those that were known before.
+    hop: u8,
 }
 
 /// One lookup.
@@ -77,7 +86,7 @@ impl Lookup {
         shape.paths = paths;
         let mut lookup = Lookup { target, goal, shape, nodes: Vec::new(), records: Vec::new() };
         for (i, seed) in seeds.into_iter().enumerate() {
-            lookup.add(i % paths, seed);
+            lookup.add(i % paths, seed, 1);
         }
         lookup
     }
@@ -117,8 +126,9 @@ impl Lookup {
         let Some(candidate) = self.candidate(id) else { return };
         let (State::Asked(path) | State::Slow(path)) = candidate.state else { return };
         candidate.state = State::Answered;
+        let hop = candidate.hop.saturating_add(1);
         for node in nodes {
-            self.add(path, node);
+            self.add(path, node, hop);
         }
         if !records.is_empty()
             && self.merge(records, rules)
@@ -154,6 +164,11 @@ impl Lookup {
         self.nodes.iter().filter(|c| c.state == State::Answered).map(|c| &c.info)
     }
 
+    /// How many nodes led to the nearest one that has answered, that one included.
+    pub(super) fn hops(&self) -> u64 {
+        self.nodes.iter().find(|c| c.state == State::Answered).map_or(0, |c| c.hop.into())
+    }
+
     /// The records collected: the newest of each slot.
     pub(super) fn take(self) -> Vec<SignedRecord> {
         self.records
@@ -181,7 +196,7 @@ impl Lookup {
         self.nodes.get_mut(place)
     }
 
-    fn add(&mut self, path: usize, info: NodeInfo) {
+    fn add(&mut self, path: usize, info: NodeInfo, hop: u8) {
         let bit = 1 << path.min(PATHS_MAX - 1);
         match self.place(&self.target.distance(&info.node_id)) {
             Ok(place) => {
@@ -194,7 +209,7 @@ impl Lookup {
                 if self.nodes.len() == self.nodes.capacity() {
                     self.nodes.reserve_exact(ROOM);
                 }
-                self.nodes.insert(place, Candidate { info, state: State::Fresh, paths: bit, agrees: false });
+                self.nodes.insert(place, Candidate { info, state: State::Fresh, paths: bit, agrees: false, hop });
             }
         }
         if let Some(surplus) = self.nodes.iter_mut().filter(|c| c.paths & bit != 0).nth(PATH_MAX) {
@@ -221,9 +236,12 @@ impl Lookup {
         records.iter().all(|record| self.records.contains(record))
     }
 
-    /// Whether the newest record is agreed on.
+    /// Whether the newest record is agreed on, and the nearest node of all was heard: what was published last is there,
+    /// while those further away may still hold what was published when they were the nearest.
     pub(super) fn has_enough(&self) -> bool {
+        let mut states = self.nodes.iter().map(|candidate| candidate.state);
         matches!(self.goal, Goal::Records { enough: Some(enough), .. } if self.agreed() >= enough)
+            && states.find(|state| state.counts()).is_none_or(|nearest| nearest == State::Answered)
     }
 
     /// Answers that held the newest of all they had.
@@ -244,8 +262,7 @@ impl Lookup {
 
     /// The nearest of them that count.
     fn near(&self, path: usize) -> impl Iterator<Item = (usize, State)> {
-        let counts = |(_, state): &(usize, State)| !matches!(state, State::Failed | State::Slow(_));
-        self.on_path(path).filter(counts).take(self.shape.close)
+        self.on_path(path).filter(|(_, state)| state.counts()).take(self.shape.close)
     }
 
     fn due(&self, path: usize) -> Option<usize> {
@@ -296,6 +313,12 @@ mod tests {
             nodes.truncate(n);
             nodes
         }
+    }
+
+    /// A record of somebody who has published so often.
+    fn record(seq: u64) -> SignedRecord {
+        let stamp = Stamp { seq, timestamp: 1_750_000_000, ttl_s: 60 };
+        SignedRecord::sign(&SignKey::from_seed(&[1; 32]), rec_type::ENDPOINT, vec![0xa0], stamp).unwrap()
     }
 
     #[test]
@@ -366,9 +389,7 @@ mod tests {
     #[test]
     fn a_record_that_is_there_is_not_held_back_for_the_slow() {
         let world = World::new(6);
-        let mut rng = Rng::from_number(1);
-        let stamp = Stamp { seq: 1, timestamp: 1_750_000_000, ttl_s: 60 };
-        let record = SignedRecord::sign(&SignKey::generate(&mut rng), rec_type::ENDPOINT, vec![0xa0], stamp).unwrap();
+        let record = record(1);
         let goal = Goal::Records { rec_type: rec_type::ENDPOINT, enough: Some(3) };
         let mut lookup = Lookup::new(record.default_key(), goal, SHAPE, world.nodes);
         let asked: Vec<Id> = std::iter::from_fn(|| lookup.next()).map(|node| node.node_id).collect();
@@ -381,15 +402,9 @@ mod tests {
 
     #[test]
     fn the_newest_record_wins_and_old_answers_do_not_count_for_it() {
-        let world = World::new(40);
-        let mut rng = Rng::from_number(1);
-        let key = SignKey::generate(&mut rng);
-        let record = |seq| {
-            let stamp = Stamp { seq, timestamp: 1_750_000_000, ttl_s: 60 };
-            SignedRecord::sign(&key, rec_type::ENDPOINT, vec![0xa0], stamp).unwrap()
-        };
+        let (world, target) = (World::new(40), record(1).default_key());
         let goal = Goal::Records { rec_type: rec_type::ENDPOINT, enough: Some(2) };
-        let mut lookup = Lookup::new(record(1).default_key(), goal, SHAPE, world.nodes);
+        let mut lookup = Lookup::new(target, goal, SHAPE, world.nearest(&target, 40));
         for (i, seq) in [1, 2, 1, 2].into_iter().enumerate() {
             assert!(!lookup.is_done(), "after {i}");
             let node = lookup.next().unwrap();
@@ -397,6 +412,26 @@ mod tests {
         }
         // The third said something older: only the second and the fourth agree.
         assert!(lookup.is_done() && lookup.next().is_none());
+        assert_eq!(lookup.take(), [record(2)]);
+    }
+
+    #[test]
+    fn those_who_agree_are_not_believed_before_the_nearest_was_heard() {
+        let (world, target) = (World::new(40), record(1).default_key());
+        let mut seeds = world.nearest(&target, 40);
+        let nearest = seeds.remove(0);
+        let goal = Goal::Records { rec_type: rec_type::ENDPOINT, enough: Some(2) };
+        let mut lookup = Lookup::new(target, goal, SHAPE, seeds);
+        for node in [lookup.next().unwrap(), lookup.next().unwrap()] {
+            lookup.handle_answer(&node.node_id, vec![nearest.clone()], vec![record(1)], &Rules::default());
+        }
+        assert!(!lookup.is_done(), "two agree on what was published long ago");
+        assert_eq!(lookup.next().unwrap(), nearest);
+        lookup.handle_answer(&nearest.node_id, Vec::new(), vec![record(2)], &Rules::default());
+        assert!(!lookup.is_done());
+        let node = lookup.next().unwrap();
+        lookup.handle_answer(&node.node_id, Vec::new(), vec![record(2)], &Rules::default());
+        assert!(lookup.is_done());
         assert_eq!(lookup.take(), [record(2)]);
     }
 

@@ -84,6 +84,10 @@ pub struct Counters {
     pub limited: u64,
     /// Answers to nothing that was asked, dropped unread.
     pub unasked: u64,
+    /// Lookups that have ended,
+    pub lookups: u64,
+    /// and how many nodes led to the nearest one that answered, that one included, of all of them together.
+    pub hops: u64,
 }
 
 /// Why a request was sent.

@@ -190,6 +190,8 @@ impl Machine {
             // An empty map keeps room for several values until it is dropped.
             self.runs = BTreeMap::new();
         }
+        self.counters.lookups += 1;
+        self.counters.hops += run.lookup.hops();
         let nodes: Vec<NodeInfo> = run.lookup.answered().take(self.policy.k).cloned().collect();
         match run.after {
             After::Order(order) => self.finish_lookup(now, order, nodes, run.lookup),

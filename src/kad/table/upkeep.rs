@@ -29,7 +29,7 @@ impl Table {
         };
         let mut chosen: Vec<_> = self.iter().map(|(_, entry)| entry).filter(due).collect();
         if !reference {
-            chosen.sort_unstable_by_key(|entry| (entry.misses, entry.verified, entry.info.node_id));
+            chosen.sort_by_key(|entry| (entry.misses, entry.verified));
         }
         chosen.into_iter().take(max).map(|entry| entry.info.node_id).collect()
     }

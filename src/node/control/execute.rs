@@ -68,6 +68,7 @@ pub(crate) fn execute(shared: &Arc<Shared>, request: Request, each: Each<'_>) ->
         }
         Request::PeersAllow { key, grant, name } => me.peers_allow(&key, grant.as_deref(), name.as_deref(), each),
         Request::PeersRevoke { key } => me.peers_revoke(&key, each),
+        Request::PeersAllowPlain { key } => me.peers_allow_plain(&key, each),
         Request::PeersBest { count } => {
             let best = shared.registry.select_nearest_peers(count.min(1000));
             best.iter().for_each(|peer| each(me.peer_row(peer)));
@@ -161,6 +162,7 @@ impl Executor<'_> {
             "role": peer.role.as_str(),
             "admitted": admission,
             "grants": grants.names().collect::<Vec<_>>(),
+            "secure": peer.key().is_some_and(|key| registry.inner().read().access().is_secure(&key)),
             "connected": peer.connected,
             "stage": registry.stage(&peer.id),
             "score": peer.score,
@@ -262,12 +264,20 @@ impl Executor<'_> {
     }
 
     fn peers_revoke(&self, selector: &str, each: Each<'_>) -> Result<Summary> {
-        let key = match PublicKey::from_base64(selector) {
-            Ok(key) => key,
-            Err(_) => self.key_of(selector)?,
-        };
+        let key = PublicKey::from_base64(selector).or_else(|_| self.key_of(selector))?;
         self.shared.registry.revoke(&key)?;
         self.shared.control.send(Command::AccessChanged, None, 0)?;
+        self.row_of_key(&key, each)
+    }
+
+    fn peers_allow_plain(&self, selector: &str, each: Each<'_>) -> Result<Summary> {
+        let key = PublicKey::from_base64(selector).or_else(|_| self.key_of(selector))?;
+        self.shared.registry.allow_plain(&key)?;
+        self.row_of_key(&key, each)
+    }
+
+    /// The row of a key, whether it is a peer's or nobody's yet.
+    fn row_of_key(&self, key: &PublicKey, each: Each<'_>) -> Result<Summary> {
         let peer = self.shared.registry.peer(&key.node_id().to_string());
         let stranger = || Peer { id: key.node_id().to_string(), public_key: key.to_base64(), ..Peer::default() };
         each(self.peer_row(&peer.unwrap_or_else(stranger)));
@@ -356,6 +366,7 @@ impl Executor<'_> {
                     role: link.map(|l| l.role.clone()).unwrap_or_default(),
                     latency_ms: latency_ms.or(Some(millis(round_trip))),
                     note: link.and_then(|l| l.note.clone()),
+                    secure: link.is_some_and(|l| l.secure),
                 };
                 let ahead = link.and_then(|l| l.clock_skew_ms);
                 Ok(peer_status(view, &stats, ahead.unwrap_or_else(|| clock_ahead_ms(&message, round_trip, now_ms))))

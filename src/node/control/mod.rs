@@ -104,6 +104,11 @@ pub enum Request {
         /// The public key, or a peer that has one.
         key: String,
     },
+    /// Accepts protocol 1.0 from a key again that had secure sessions: takes its secure mark away.
+    PeersAllowPlain {
+        /// The public key, or a peer that has one.
+        key: String,
+    },
     /// The best peers by latency, hops, distance and score.
     PeersBest {
         /// How many.

@@ -72,6 +72,7 @@ pub(super) fn peer_status(link: LinkView, stats: &Stats, clock_ahead_ms: i64) ->
     json!({
         "link": "up",
         "role": link.role,
+        "secure": link.secure,
         "latency_ms": link.latency_ms,
         "uptime_s": stats.uptime,
         "miners": miners,
@@ -130,6 +131,8 @@ pub(super) struct LinkView {
     pub(super) role: String,
     pub(super) latency_ms: Option<f64>,
     pub(super) note: Option<String>,
+    /// Whether what was said came over a secure session.
+    pub(super) secure: bool,
 }
 
 fn wire_miner(miner: &MinerStatsItem) -> Value {

@@ -332,13 +332,12 @@ impl SharedRegistry {
     /// [`Error::Io`] when saving failed: the mark holds until the node ends.
     pub(crate) fn mark_secure(&self, key: &PublicKey) -> Result<()> {
         let core = &self.owner.core;
-        let needed =
-            |registry: &PeerRegistry| registry.admission(key) == Admission::Listed && !registry.access().is_secure(key);
-        if !needed(&core.registry.read()) {
+        if core.registry.read().access().is_secure(key) {
             return Ok(());
         }
         let _writing = core.writing.lock();
-        if core.registry.write().access_mut().mark_secure(key) { core.save_access() } else { Ok(()) }
+        let marked = core.registry.write().mark_secure(key);
+        if marked { core.save_access() } else { Ok(()) }
     }
 
     /// Accepts protocol 1.0 from this key again, after it had a secure session.

@@ -133,14 +133,11 @@ impl<T> Inbox<T> {
         queues.closed && queues.wishes.is_empty()
     }
 
-    /// Waits until there is something to take, or for so long. May return early.
-    pub(super) fn wait(&self, at_most: Duration) {
+    /// Whether there is something to take, or the end has come. Whoever puts something in afterwards wakes the thread that
+    /// takes.
+    pub(super) fn is_ready(&self) -> bool {
         let queues = self.queues.lock();
-        let idle = queues.wishes.is_empty() && queues.datagrams.is_empty() && !queues.closed;
-        drop(queues);
-        if idle {
-            thread::park_timeout(at_most);
-        }
+        !queues.wishes.is_empty() || !queues.datagrams.is_empty() || queues.closed
     }
 
     /// Nobody will take any more: what is left is dropped, so that whoever waits for an answer hears of it.
@@ -194,7 +191,9 @@ mod tests {
                 inbox.take_over();
                 let mut taken = 0;
                 while !inbox.is_over() {
-                    inbox.wait(Duration::MAX);
+                    if !inbox.is_ready() {
+                        thread::park();
+                    }
                     taken += std::iter::from_fn(|| inbox.take_wish()).count();
                     taken += std::iter::from_fn(|| inbox.take_datagram()).count();
                 }

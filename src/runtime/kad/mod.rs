@@ -1,4 +1,5 @@
-//! The driver of the DHT's machine: one UDP socket, its reader (`kad/r`) and the thread that owns the machine (`kad`).
+//! The driver of the DHT's machine: one UDP socket, its reader (`kad/r`) and the thread that owns the machine (`kad`), which
+//! several nodes of a process may share.
 //!
 //! The reader does nothing but hand on what comes; what does not fit the queue is dropped and counted. The machine's thread
 //! takes what its owner wants first, then a burst of datagrams, then what is due; it never waits for the network, for a
@@ -8,6 +9,9 @@ mod files;
 mod http;
 mod inbox;
 mod socket;
+mod threads;
+
+pub use threads::Threads;
 
 pub use files::Files;
 pub(crate) use files::cached_peers;
@@ -15,7 +19,7 @@ pub(crate) use http::PageServer;
 
 use super::clock::{self, Clock};
 use super::threads::STACK;
-use crate::base::{Error, Now, Result};
+use crate::base::{Error, Now, Result, Time};
 use crate::identity::SignKey;
 use crate::kad::{Authority, DATAGRAM_BYTES_MAX, Done, Id, Machine, Output, Policy};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -53,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) save_every: Duration,
     pub(crate) passive: bool,
     pub(crate) on_observed: Option<OnObserved>,
+    /// Threads that it shares with other nodes; its own when absent.
+    pub(crate) threads: Option<Threads>,
 }
 
 type Work = Box<dyn FnOnce(&mut Machine, Now) + Send>;
@@ -85,13 +91,22 @@ pub(crate) struct Handle {
 pub(crate) struct Driver {
     handle: Handle,
     socket: Arc<Datagrams>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    running: Mutex<Option<Running>>,
+}
+
+/// What a node has until it is stopped.
+struct Running {
+    reader: JoinHandle<()>,
+    /// Closed when the machine is gone and its files are written.
+    ended: Receiver<()>,
+    threads: Threads,
 }
 
 impl Driver {
     /// Binds the socket, reads the files and starts both threads.
     pub(crate) fn start(settings: Settings) -> Result<Driver> {
-        let Settings { bind, key, policy, authority, files, save_every, passive, on_observed } = settings;
+        let Settings { bind, key, policy, authority, files, save_every, passive, on_observed, threads } = settings;
+        let threads = threads.map_or_else(|| Threads::start(1), Ok)?;
         let (clock, rng) = (Clock::start(), clock::system_rng()?);
         let socket = Arc::new(Datagrams::bind(bind)?);
         let mut machine = Machine::new(key, policy, authority, clock.now(), rng);
@@ -106,6 +121,7 @@ impl Driver {
             sent: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         });
+        let (ended_by, ended) = bounded(0);
         // In a box, because what lies on the stack of a thread stays resident twice: there, and where it came from.
         let turns = Box::new(Turns {
             machine,
@@ -116,38 +132,37 @@ impl Driver {
             next_order: 0,
             on_observed,
             keeper,
+            until: Time::ZERO,
+            _ended: ended_by,
         });
-        let driver =
-            Driver { handle: Handle { shared: shared.clone() }, socket: socket.clone(), threads: Mutex::default() };
-        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
-            let started = Builder::new().name(name.to_owned()).stack_size(STACK).spawn(body);
-            started.map_err(|e| Error::io(format!("cannot start the thread {name}"), &e))
-        };
-        driver.threads.lock().push(spawn("kad", Box::new(move || turns.run()))?);
-        driver.threads.lock().push(spawn("kad/r", Box::new(move || read(&socket, &shared)))?);
-        Ok(driver)
+        let handle = Handle { shared: shared.clone() };
+        let reads = socket.clone();
+        let reader = Builder::new().name("kad/r".to_owned()).stack_size(STACK).spawn(move || read(&reads, &shared));
+        let reader = reader.map_err(|e| Error::io("cannot start the thread kad/r", &e))?;
+        threads.add(turns);
+        Ok(Driver { handle, socket, running: Mutex::new(Some(Running { reader, ended, threads })) })
     }
 
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Ends the threads, after the files were written for the last time. Calls that wait get [`Error::ShuttingDown`].
+    /// Ends the node, after the files were written for the last time, and its threads. Calls that wait get
+    /// [`Error::ShuttingDown`].
     pub(crate) fn stop(&self) {
-        let threads = std::mem::take(&mut *self.threads.lock());
-        if threads.is_empty() {
-            return;
-        }
+        let Some(Running { reader, ended, threads }) = self.running.lock().take() else { return };
         let shared = &self.handle.shared;
         shared.stop.store(true, Ordering::Release);
         shared.inbox.close();
         self.socket.wake();
-        for thread in threads {
-            // Dropped by its own callback: that thread ends by itself.
-            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
-                log::error!(target: "dht", "a thread of the DHT panicked");
-            }
+        if reader.join().is_err() {
+            log::error!(target: "dht", "the reader of a node of the DHT panicked");
         }
+        // Stopped by its own callback: it ends when that returns.
+        if !shared.inbox.is_taker() {
+            let _ = ended.recv();
+        }
+        drop(threads);
     }
 }
 
@@ -263,17 +278,27 @@ struct Turns {
     next_order: u64,
     on_observed: Option<OnObserved>,
     keeper: Keeper,
+    /// When there is something to do, if nothing comes before.
+    until: Time,
+    /// Tells by its end that this has ended.
+    _ended: Sender<()>,
 }
 
 impl Turns {
-    fn run(mut self: Box<Self>) {
+    /// This thread is the node's from now on.
+    fn taken_over(self: Box<Self>) -> Box<Turns> {
         self.shared.inbox.take_over();
-        while self.turn() {
-            self.wait();
-        }
-        self.machine.abort(&Error::ShuttingDown);
-        self.flush();
-        self.keeper.finish(self.clock.now(), &self.machine);
+        self
+    }
+
+    /// Whether a turn is due.
+    fn is_due(&self) -> bool {
+        self.shared.inbox.is_ready() || self.until <= self.clock.mono()
+    }
+
+    /// How long nothing is due unless something comes.
+    fn rest(&self) -> Duration {
+        if self.shared.inbox.is_ready() { Duration::ZERO } else { self.until.since(self.clock.mono()) }
     }
 
     /// Everything that can be done now, datagrams up to a bound. False at the end.
@@ -287,6 +312,9 @@ impl Turns {
             self.flush();
         }
         if self.shared.inbox.is_over() {
+            self.machine.abort(&Error::ShuttingDown);
+            self.flush();
+            self.keeper.finish(self.clock.now(), &self.machine);
             return false;
         }
         for _ in 0..BURST {
@@ -301,6 +329,8 @@ impl Turns {
         }
         self.keeper.handle_timeout(now, &self.machine);
         self.flush();
+        let keeper = self.keeper.poll_timeout();
+        self.until = self.machine.poll_timeout().map_or(keeper, |at| at.min(keeper));
         true
     }
 
@@ -336,13 +366,6 @@ impl Turns {
                 }
             }
         }
-    }
-
-    /// Until there is something to do.
-    fn wait(&self) {
-        let keeper = self.keeper.poll_timeout();
-        let until = self.machine.poll_timeout().map_or(keeper, |at| at.min(keeper));
-        self.shared.inbox.wait(until.since(self.clock.mono()));
     }
 }
 

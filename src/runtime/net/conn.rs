@@ -135,7 +135,7 @@ impl Conn {
 
     /// The key is proven: the connection no longer counts as half-open.
     pub(crate) fn prove(&self) {
-        self.pass.prove();
+        self.pass.prove(self.clock.mono());
     }
 
     /// A pong or close reply of the reader's.

@@ -78,6 +78,8 @@ struct Opening {
     pass: Pass,
     address: String,
     dial: Option<DialId>,
+    /// Drawn when the socket came, so that links are in the order of accepting, however long their handshakes take.
+    link: LinkId,
 }
 
 impl Opener {
@@ -92,8 +94,9 @@ impl Opener {
         };
         let me = self.clone();
         let address = SocketAddr::new(ip, from.port()).to_string();
+        let link = self.draw_link();
         let _ = self.threads.spawn(&format!("hs/{address}"), STACK_HANDSHAKE, move || {
-            if let Err(e) = me.answer(socket, pass, full, &address) {
+            if let Err(e) = me.answer(socket, pass, full, &address, link) {
                 log::debug!(target: "mesh", address = address.as_str(); "no link: {e}");
             }
         });
@@ -113,7 +116,7 @@ impl Opener {
         }
     }
 
-    fn answer(&self, socket: Arc<TcpStream>, pass: Pass, full: bool, address: &str) -> Result<()> {
+    fn answer(&self, socket: Arc<TcpStream>, pass: Pass, full: bool, address: &str, link: LinkId) -> Result<()> {
         let _ = socket.set_nodelay(true);
         let deadline = Instant::now() + self.settings.stage_max;
         let tls = match &self.settings.tls_server {
@@ -138,7 +141,7 @@ impl Opener {
             }
             Err(e) => return Err(Error::Unreachable(format!("upgrade: {e}"))),
         };
-        let mut opening = Opening { ws, socket, pass, address: address.to_owned(), dial: None };
+        let mut opening = Opening { ws, socket, pass, address: address.to_owned(), dial: None, link };
         opening.ws.get_mut().set_deadline(Instant::now() + self.settings.stage_max);
         let first = opening.read()?;
         let admit = |key: &PublicKey| {
@@ -174,6 +177,7 @@ impl Opener {
 
     fn call(&self, dial: DialId, target: &Target) -> Result<()> {
         let (socket, pass) = self.connect(&target.address)?;
+        let link = self.draw_link();
         let tls = if target.tls { Some(Connection::Client(self.tls_client(target)?)) } else { None };
         let mut pipe = Pipe::new(socket.clone(), tls, Instant::now() + self.settings.stage_max);
         let place = format!("{}{}", target.address, if target.tls { " (TLS)" } else { "" });
@@ -186,7 +190,7 @@ impl Opener {
             }
             Err(e) => return Err(Error::Unreachable(format!("{place}: no WebSocket there: {e}"))),
         };
-        let mut opening = Opening { ws, socket, pass, address: target.address.clone(), dial: Some(dial) };
+        let mut opening = Opening { ws, socket, pass, address: target.address.clone(), dial: Some(dial), link };
         opening.ws.get_mut().set_deadline(Instant::now() + self.settings.stage_max);
         let mut rng = self.fork_rng();
         let (security, now) = (&self.settings.security, self.clock.now());
@@ -209,6 +213,10 @@ impl Opener {
         if let Err(e) = self.registry.mark_secure(key) {
             log::error!(target: "peers", peer = key.node_id().to_string().as_str(); "the secure mark could not be saved and holds until this node ends: {e}");
         }
+    }
+
+    fn draw_link(&self) -> LinkId {
+        LinkId(self.next_link.fetch_add(1, Ordering::Relaxed))
     }
 
     fn fork_rng(&self) -> Rng {
@@ -251,8 +259,8 @@ impl Opener {
     /// The handshake is done: the link is announced to the dispatcher first, then read from.
     fn establish(&self, opening: Opening, established: Box<Established>, keys: LinkKeys) -> Result<()> {
         let certificate = opening.dial.and_then(|_| opening.ws.get_ref().certificate());
-        let Opening { mut ws, socket, pass, address, dial } = opening;
-        let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
+        let Opening { mut ws, socket, pass, address, dial, link } = opening;
+        pass.establish();
         let now = self.clock.mono();
         let max = self.settings.message_bytes_max;
         let (burst, rate) = self.settings.plain_limit;
@@ -291,10 +299,23 @@ impl Opener {
 impl Opening {
     /// The next message, text or binary alike.
     fn read(&mut self) -> Result<Vec<u8>> {
+        self.next().map(|(_, bytes)| bytes)
+    }
+
+    /// The next message, which must be binary.
+    fn read_binary(&mut self) -> Result<Vec<u8>> {
+        match self.next()? {
+            (true, bytes) => Ok(bytes),
+            (false, _) => Err(Refusal::BadProof.into()),
+        }
+    }
+
+    /// The next message, and whether it is binary.
+    fn next(&mut self) -> Result<(bool, Vec<u8>)> {
         loop {
             match self.ws.read() {
-                Ok(WsMessage::Text(text)) => return Ok(text.as_bytes().to_vec()),
-                Ok(WsMessage::Binary(bytes)) => return Ok(bytes.to_vec()),
+                Ok(WsMessage::Text(text)) => return Ok((false, text.as_bytes().to_vec())),
+                Ok(WsMessage::Binary(bytes)) => return Ok((true, bytes.to_vec())),
                 Ok(WsMessage::Ping(_) | WsMessage::Pong(_) | WsMessage::Frame(_)) => {}
                 Ok(WsMessage::Close(_)) => return Err(Error::Unreachable("closed by the peer".to_owned())),
                 Err(tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size })) => {
@@ -302,18 +323,6 @@ impl Opening {
                     self.ws.get_mut().discard_input();
                     return Err(Error::malformed("handshake", format!("{size} bytes, at most {max_size} are taken")));
                 }
-                Err(e) => return Err(Error::Unreachable(e.to_string())),
-            }
-        }
-    }
-
-    /// The next message, which must be binary.
-    fn read_binary(&mut self) -> Result<Vec<u8>> {
-        loop {
-            match self.ws.read() {
-                Ok(WsMessage::Binary(bytes)) => return Ok(bytes.to_vec()),
-                Ok(WsMessage::Ping(_) | WsMessage::Pong(_)) => {}
-                Ok(_) => return Err(Refusal::BadProof.into()),
                 Err(e) => return Err(Error::Unreachable(e.to_string())),
             }
         }

@@ -198,6 +198,7 @@ impl Whereabouts {
             save_every: SAVE_EVERY,
             passive: false,
             on_observed: None,
+            threads: None,
         }
     }
 

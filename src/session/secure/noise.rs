@@ -15,8 +15,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 const XX: &str = "Noise_XX_25519_ChaChaPoly_SHA256";
 const XX_PSK: &str = "Noise_XXpsk3_25519_ChaChaPoly_SHA256";
 
-/// The longest handshake message: the longest payload and what stands around it.
-const MESSAGE_BYTES_MAX: usize = super::PAYLOAD_BYTES_MAX + 96;
+/// What a handshake message has around its payload at most: two keys and two tags.
+const AROUND_BYTES: usize = 96;
 
 /// Which of the two patterns, and what it is bound to.
 pub(super) struct Setup<'a> {
@@ -67,7 +67,7 @@ impl Noise {
 
     /// The next message, with this payload.
     pub(super) fn write(&mut self, payload: &[u8]) -> Result<Vec<u8>> {
-        let mut message = vec![0; payload.len() + MESSAGE_BYTES_MAX - super::PAYLOAD_BYTES_MAX];
+        let mut message = vec![0; payload.len() + AROUND_BYTES];
         let length = self.state.write_message(payload, &mut message).map_err(bad_proof)?;
         message.truncate(length);
         Ok(message)
@@ -75,7 +75,7 @@ impl Noise {
 
     /// The payload of the other side's next message.
     pub(super) fn read(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-        let mut payload = Zeroizing::new(vec![0; message.len().min(MESSAGE_BYTES_MAX)]);
+        let mut payload = Zeroizing::new(vec![0; message.len().min(super::PAYLOAD_BYTES_MAX + AROUND_BYTES)]);
         let length = self.state.read_message(message, &mut payload).map_err(bad_proof)?;
         payload.truncate(length);
         Ok(payload)
