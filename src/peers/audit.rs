@@ -127,7 +127,7 @@ pub struct AuditBegin<'a> {
     pub who: Option<&'a PublicKey>,
     /// The first eight bytes of the session's id; `None` when there is no secure session.
     pub session: Option<[u8; 8]>,
-    /// The id of the message.
+    /// The id of the message; empty when there is none.
     pub id: &'a str,
     /// The sender's time.
     pub ts: Option<Timestamp>,
@@ -243,7 +243,7 @@ impl AuditChain {
             AuditEntry::Begin(begin) => Text {
                 who: Some(begin.who.map_or_else(|| "local".to_owned(), PublicKey::to_base64)),
                 sid: begin.session.map(hex::encode),
-                id: Some(begin.id),
+                id: Some(begin.id).filter(|id| !id.is_empty()),
                 ts: begin.ts,
                 what: Some(begin.what),
                 args: Some(begin.args),

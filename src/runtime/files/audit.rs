@@ -19,6 +19,8 @@ use std::path::Path;
 
 /// The most that is read of a file: a repair may stand behind the bound.
 const READ_BYTES_MAX: usize = AUDIT_FILE_BYTES_MAX + AUDIT_LINE_BYTES_MAX;
+/// Lines that are synced together.
+const PIECE_LINES: usize = 256;
 /// No file has more lines than this: 64 digits, a space, `{}` and a newline are 68 bytes.
 const FILE_LINES_MAX: u64 = (READ_BYTES_MAX / 68) as u64;
 
@@ -163,7 +165,7 @@ impl AuditLog {
         AuditLog::open_on(&Disk::real(), path, identity, t, AUDIT_FILE_BYTES_MAX as u64)
     }
 
-    fn open_on(
+    pub(in crate::runtime) fn open_on(
         disk: &Disk,
         path: &Path,
         identity: &Identity,
@@ -243,6 +245,25 @@ impl AuditLog {
         writer.write(t, entry)
     }
 
+    /// Appends many lines, synced together: a controller's about a whole fleet. One place for each.
+    ///
+    /// # Errors
+    /// As [`AuditLog::append`]. Then some of them may be on disk all the same: commands that begin and never end.
+    pub fn append_all(&self, t: Timestamp, entries: &[AuditEntry<'_>]) -> Result<Vec<AuditMark>> {
+        let mut writer = self.writer.lock();
+        let mut marks = Vec::with_capacity(entries.len());
+        // In pieces, so that heads come as often as they should.
+        for piece in entries.chunks(PIECE_LINES) {
+            if piece.iter().all(|entry| matches!(entry, AuditEntry::End { .. })) {
+                writer.pay(t)?;
+            } else {
+                self.settle(&mut writer, t)?;
+            }
+            marks.extend(writer.write_all(t, piece)?);
+        }
+        Ok(marks)
+    }
+
     /// Writes what is owed: a repair, a head after a day without one. To be called now and then; blocks for the disk.
     ///
     /// # Errors
@@ -274,9 +295,58 @@ impl Writer {
 
     fn write(&mut self, t: Timestamp, entry: &AuditEntry<'_>) -> Result<AuditMark> {
         let (line, mark) = self.chain.encode(t, entry)?;
-        let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
-        // The repair is written over what it is about, so that nothing is ever cut without a word.
         let repair = matches!(entry, AuditEntry::Repair { .. });
+        self.put(&line, repair)?;
+        self.chain.follow(mark);
+        if matches!(entry, AuditEntry::Head { .. }) {
+            (self.unsigned, self.since) = (0, Some(t));
+        } else {
+            self.count(t, 1);
+        }
+        Ok(mark)
+    }
+
+    /// Commands' lines, none of them a head or a repair: as many as fit go into a file at once.
+    fn write_all(&mut self, t: Timestamp, entries: &[AuditEntry<'_>]) -> Result<Vec<AuditMark>> {
+        let mut chain = self.chain;
+        let mut lines = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let (line, mark) = chain.encode(t, entry)?;
+            chain.follow(mark);
+            lines.push((line, mark));
+        }
+        let mut rest = lines.as_slice();
+        while !rest.is_empty() {
+            let room = |good: u64| usize::try_from(self.file_bytes_max.saturating_sub(good)).unwrap_or(usize::MAX);
+            let (mut bytes, mut here) = (Vec::new(), 0);
+            // What does not fit behind the newest file's end begins one of its own.
+            let behind = self.file.as_ref().map(|newest| room(newest.good));
+            let first = rest.first().map_or(0, |(line, _)| line.len());
+            let free = behind.filter(|free| *free >= first).unwrap_or_else(|| room(0));
+            for (line, _) in rest {
+                if here > 0 && bytes.len() + line.len() > free {
+                    break;
+                }
+                bytes.extend_from_slice(line);
+                here += 1;
+            }
+            self.put(&bytes, false)?;
+            let (done, left) = rest.split_at_checked(here).unwrap_or((rest, &[]));
+            done.iter().for_each(|(_, mark)| self.chain.follow(*mark));
+            self.count(t, done.len() as u64);
+            rest = left;
+        }
+        Ok(lines.into_iter().map(|(_, mark)| mark).collect())
+    }
+
+    fn count(&mut self, t: Timestamp, lines: u64) {
+        self.unsigned = self.unsigned.saturating_add(lines);
+        self.since = self.since.or(Some(t));
+    }
+
+    /// Whole lines, durably. A repair is written over what it is about, so that nothing is ever cut without a word.
+    fn put(&mut self, lines: &[u8], repair: bool) -> Result<()> {
+        let length = u64::try_from(lines.len()).unwrap_or(u64::MAX);
         if let Some(newest) = self.file.as_mut().filter(|newest| newest.dirty) {
             newest.file.cut(newest.good)?;
             newest.file.sync()?;
@@ -287,20 +357,13 @@ impl Writer {
             _ => self.begin_file()?,
         };
         newest.dirty = !repair;
-        newest.file.write_at(newest.good, &line)?;
+        newest.file.write_at(newest.good, lines)?;
         if repair {
             newest.file.cut(newest.good.saturating_add(length))?;
         }
         newest.file.sync()?;
         (newest.good, newest.dirty) = (newest.good.saturating_add(length), false);
-        self.chain.follow(mark);
-        if matches!(entry, AuditEntry::Head { .. }) {
-            (self.unsigned, self.since) = (0, Some(t));
-        } else {
-            self.unsigned = self.unsigned.saturating_add(1);
-            self.since = self.since.or(Some(t));
-        }
-        Ok(mark)
+        Ok(())
     }
 
     /// A new file, durably there and empty. The oldest go.
