@@ -6,10 +6,10 @@ use crate::output::Out;
 use crate::settings;
 use crate::table::{self, Cell, Tone};
 use rigmesh::base::Error;
-use rigmesh::peers::{AuditLine, AuditNote, AuditReport};
+use rigmesh::peers::{AuditKind, AuditLine, AuditNote, AuditReport};
 use rigmesh::{IdentityCard, Paths, check_audit, read_audit_notes};
 use serde_json::{Value, json};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Most lines that are shown.
 const LINES_MAX: usize = 100_000;
@@ -27,7 +27,13 @@ fn show(out: &Out, paths: &Paths, args: &AuditShow) -> Result<(), Exit> {
         return Err(Exit::usage(format!("--lines is 1 to {LINES_MAX}")));
     }
     let mut last: VecDeque<Value> = VecDeque::new();
+    let mut open: BTreeSet<u64> = BTreeSet::new();
     let see = |line: &AuditLine<'_>| {
+        match &line.kind {
+            AuditKind::Begin => drop(open.insert(line.mark.n)),
+            AuditKind::End { of, .. } => drop(open.remove(of)),
+            _ => {}
+        }
         let Ok(Value::Object(mut row)) = serde_json::from_str(line.json) else { return };
         row.insert("h".to_owned(), json!(line.mark.h));
         if last.len() == args.lines {
@@ -36,6 +42,13 @@ fn show(out: &Out, paths: &Paths, args: &AuditShow) -> Result<(), Exit> {
         last.push_back(Value::Object(row));
     };
     let report = check_audit(&paths.audit(), &[], &[], see)?;
+    for row in &mut last {
+        if row.get("n").and_then(Value::as_u64).is_some_and(|n| open.contains(&n))
+            && let Some(row) = row.as_object_mut()
+        {
+            row.insert("open".to_owned(), json!(true));
+        }
+    }
     if out.json() {
         last.iter().try_for_each(|row| out.row(row))?;
     } else if last.is_empty() {
@@ -69,7 +82,13 @@ fn row_of(line: &Value) -> Vec<Cell> {
                 (_, _, Some(at)) => format!("found at line {at}"),
                 _ => String::new(),
             };
-            (table::text(line, "what").to_owned(), Cell::new(detail))
+            match line.get("open") {
+                Some(_) => {
+                    let detail = format!("{detail} (no end: still running, or cut by a crash)");
+                    (table::text(line, "what").to_owned(), Cell::toned(detail, Tone::Bad))
+                }
+                None => (table::text(line, "what").to_owned(), Cell::new(detail)),
+            }
         }
     };
     let n = number("n").unwrap_or_default().to_string();
