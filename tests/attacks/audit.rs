@@ -298,7 +298,8 @@ fn tampering_found_at_the_start_is_told_in_the_status() {
     owner.shutdown().unwrap();
     let path = folder.path().join("rig");
     fs::write(file(&path), text(&path).replace("watcher", "innocent")).unwrap();
-    let rig = Node::builder().data_dir(&path).start().unwrap();
+    let watcher = Watcher { rig: path.clone(), owner: path.clone(), seen: Arc::default() };
+    let rig = Node::builder().data_dir(&path).miners(Arc::new(watcher)).start().unwrap();
     let warning = status(&rig)["warning"].as_str().unwrap().to_owned();
     assert!(warning.contains("changed by somebody") && warning.contains("line 0"), "{warning}");
 }

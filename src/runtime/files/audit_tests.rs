@@ -219,3 +219,86 @@ fn the_other_sides_notes_are_read_from_a_file_or_a_folder() {
     assert!(theirs.is_sound() && !notes.is_empty());
     assert!(read_audit_notes(&audit.join("nothing")).is_err());
 }
+
+/// Many commands at once, in files of three lines.
+fn fleet(log: &AuditLog, commands: usize) -> Result<Vec<AuditMark>> {
+    let args = serde_json::json!({"miner": "m"});
+    let ids: Vec<String> = (0..commands).map(|i| "x".repeat(i * 7 % 50)).collect();
+    let begin =
+        |id| AuditBegin { who: None, session: None, id, ts: None, what: "start_miner", args: &args, peer: None };
+    let entries: Vec<AuditEntry<'_>> = ids.iter().map(|id| AuditEntry::Begin(begin(id))).collect();
+    log.append_all(time(), &entries)
+}
+
+#[test]
+fn a_fleets_lines_are_synced_together_and_fill_file_after_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::new();
+    let (log, _) = small(&disk.disk(), dir.path()).unwrap();
+    assert_eq!(fleet(&log, 0).unwrap(), []);
+    let marks = fleet(&log, 20).unwrap();
+    assert_eq!(marks.iter().map(|mark| mark.n).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+    assert_eq!(command(&log, "after").unwrap().n, 20);
+    let notes: Vec<AuditNote> = marks.into_iter().map(note).collect();
+    let (found, _) = report(dir.path(), &notes);
+    assert!(found.is_sound() && found.compared.matched == 20 && found.lines == 21, "{found:?}");
+    let sizes =
+        files(dir.path()).into_iter().map(|name| fs::metadata(dir.path().join("audit").join(name)).unwrap().len());
+    assert!(sizes.clone().count() > 4 && sizes.clone().all(|size| size <= 600), "{:?}", sizes.collect::<Vec<_>>());
+    drop(log);
+
+    // Into one large file: one write and one sync, whatever the fleet's size, and heads all the same.
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::new();
+    let open = AuditLog::open_on(&disk.disk(), &dir.path().join("audit"), &identity(), time(), 4 << 20);
+    let (log, _) = open.unwrap();
+    command(&log, "first").unwrap();
+    let before = disk.changes();
+    fleet(&log, 200).unwrap();
+    let one = disk.changes() - before;
+    assert!(one <= 2, "{one} changes of the disk for 200 lines");
+    fleet(&log, 2000).unwrap();
+    let (found, kinds) = report(dir.path(), &[]);
+    assert!(found.is_sound() && found.signed_to.is_some(), "{found:?}");
+    assert_eq!(kinds.iter().filter(|kind| matches!(kind, AuditKind::Head(_))).count(), 1);
+}
+
+#[test]
+fn at_every_fault_a_fleet_that_was_acknowledged_is_there_and_one_that_was_not_harms_nothing() {
+    let counted = tempfile::tempdir().unwrap();
+    let counter = FaultyDisk::new();
+    let run = |disk: &Disk, folder: &Path| {
+        let Ok((log, _)) = small(disk, folder) else { return Vec::new() };
+        let mut marks = fleet(&log, 10).unwrap_or_default();
+        marks.extend(fleet(&log, 10).unwrap_or_default());
+        marks.into_iter().map(note).collect::<Vec<_>>()
+    };
+    assert_eq!(run(&counter.disk(), counted.path()).len(), 20);
+    for n in 0..counter.changes() {
+        for fault in [Fault::Fails(ErrorKind::StorageFull), Fault::Stops, Fault::PowerCut] {
+            let dir = tempfile::tempdir().unwrap();
+            let faulty = FaultyDisk::with_fault(n, fault);
+            let mut acknowledged = run(&faulty.disk(), dir.path());
+            if fault == Fault::PowerCut {
+                faulty.cut_power();
+            }
+            let (log, found) = small(&Disk::real(), dir.path()).unwrap();
+            assert_eq!(found, None, "{fault:?} at {n}");
+            acknowledged.push(note(command(&log, "after").unwrap()));
+            let (report, _) = report(dir.path(), &acknowledged);
+            assert!(report.is_sound() && report.torn.is_none(), "{fault:?} at {n}: {report:?}");
+            assert_eq!(report.compared.matched, acknowledged.len() as u64, "{fault:?} at {n}");
+        }
+    }
+}
+
+#[test]
+fn a_fleet_with_a_line_that_is_too_long_writes_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = small(&Disk::real(), dir.path()).unwrap();
+    let (short, long) = (serde_json::json!({}), serde_json::json!({"miner": "x".repeat(20_000)}));
+    let begin = |args| AuditBegin { who: None, session: None, id: "", ts: None, what: "stop_miner", args, peer: None };
+    let entries = [&short, &long].map(|args| AuditEntry::Begin(begin(args)));
+    assert!(matches!(log.append_all(time(), &entries), Err(Error::Malformed { .. })));
+    assert_eq!(command(&log, "x").unwrap().n, 0);
+}
