@@ -74,7 +74,7 @@
 //!
 //! # The life of one message
 //!
-//! 1. A handle puts a command into the dispatcher's `control` queue, with a byte credit taken first.
+//! 1. A handle records a command that changes something in this node's audit log, and puts it into the dispatcher's `control` queue, with a byte credit taken first.
 //! 2. The `dispatcher` thread owns the mesh machine. It finds the peer's proven link, or dials, builds the message
 //!    and notes its id.
 //! 3. The connection's writer's half seals it (a session's frame, or SMSG v1 to a Go node), frames it (RFC 6455) and writes it without
@@ -84,7 +84,7 @@
 //!    place, decodes it, and waits for room in the `inbox`: so TCP pushes back on the sender.
 //! 5. That dispatcher's dialogue judges it: addressed rightly, proven, fresh, within the limit.
 //! 6. A request needs its grant, becomes a job, and a `jobs` thread asks the miner manager. The marks that make a command
-//!    unrepeatable are on disk before it runs.
+//!    unrepeatable are on disk before it runs, and so is its line in the audit log; the line after it is before the reply.
 //! 7. The reply goes the same way back; the call it answers is found by its id, on the link it was sent over.
 //!
 //! # Threads
@@ -104,6 +104,12 @@
 //! * Inside a session the limits are those that RigMesh nodes announce on 1.0 links (4,000 messages at once, 2,000 a second), and not
 //!   the 100 and 50 of the Go node: over them the reader waits, so nothing is lost, and a deployment's questions must not be slowed.
 //! * The secure mark is kept for keys that this node knows. In open mode a stranger's would be one more line in a file for everybody who passes.
+//! * The audit log's two lines stand around what changes a rig: for a chunked deployment around the installation and the switch, not
+//!   around chunks, which nothing runs. A command that was told `timed out` ends in the log later, and its reply has no place in it.
+//! * The owner's own commands at the rig are recorded as `local`, and refused like others when they cannot be; except those that take
+//!   power away (`stop`, `pause`, `peers revoke`), so that nobody who can fill the disk can keep a stolen key in.
+//! * A controller writes its lines for a sweep together, up to 256 a sync, before the first is sent and after the last answer. A
+//!   deployment that outlives its caller gets a pair of its own (`owed`) when it is over.
 //! * A key under a pass-phrase states its public key in clear, so that `id` needs no pass-phrase. Each key's file opens by
 //!   itself, and a pass-phrase is changed by way of the plain form, so that no crash between the two files locks a node out.
 //! * A rig's own clock counts as at least the newest time it ever saved, so a board without a battery can be commanded.
@@ -170,6 +176,7 @@ pub use node::{control, dht};
 pub use runtime::clock::system_rng;
 pub use runtime::crew::Cores;
 pub use runtime::depot::{DepotLimits, SlotFile, SlotVersion, Slots, VersionState};
+pub use runtime::files::audit::{AuditLog, check_audit, read_audit_notes};
 pub use runtime::files::extract::{extract_miner_bundle_to, write_unpacked_miner};
 pub use runtime::files::identity::{IdentityFiles, NodeManager};
 pub use runtime::files::lock::FolderLock;

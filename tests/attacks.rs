@@ -1,8 +1,10 @@
 //! The attack catalogue: each test does what an attacker would do, in the simulated world or over a real socket, against
-//! secure sessions (secure-session.md §1 and §2). In every one the attack does nothing, and the honest peers are served.
+//! secure sessions (secure-session.md §1 and §2) and the audit log (§7). In every one the attack does nothing, and the honest peers are served.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
+#[path = "attacks/audit.rs"]
+mod audit;
 #[path = "attacks/frames.rs"]
 mod frames;
 #[path = "attacks/handshake.rs"]

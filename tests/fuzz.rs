@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, unreachable_pub)]
 
+#[path = "fuzz/audit.rs"]
+mod audit;
 #[path = "fuzz/bundles.rs"]
 mod bundles;
 #[path = "fuzz/kad.rs"]
@@ -75,6 +77,11 @@ static TARGETS: &[Target] = &[
         name: "session_statement",
         law: sessions::statement,
         deepest: |levels| sessions::deep_statement(&nested(levels - 1)),
+    },
+    Target {
+        name: "audit",
+        law: audit::log,
+        deepest: |levels| format!(r#"{{"n":0,"x":{}}}"#, nested(levels - 1)).into_bytes(),
     },
     // Of fixed length: what grows is the number of lanes, of which 16 are the most.
     Target { name: "sealed_key", law: keys::sealed, deepest: keys::with_lanes },

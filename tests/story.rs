@@ -13,6 +13,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
+#[path = "story/audit.rs"]
+mod audit;
 #[path = "story/commands.rs"]
 mod commands;
 #[path = "story/deploy.rs"]

@@ -55,6 +55,8 @@ const COMMANDS: &[Entry] = &[
     ("pause", "pause miners", &["--all", "--miner"]),
     ("resume", "go on with paused miners", &["--all", "--miner"]),
     ("logs", "show what miners wrote", &["--all", "--miner", "--lines", "--since"]),
+    ("audit show", "show what was commanded", &["--lines"]),
+    ("audit verify", "check the audit log", &["--against"]),
     ("profiles list", "show profiles", &[]),
     ("profiles put", "add or replace a profile", &[]),
     ("profiles remove", "remove a profile", &[]),
@@ -207,6 +209,7 @@ const FILES: &[&str] = &[
     "--extract",
     "--key-file",
     "--payload-file",
+    "--against",
 ];
 
 /// The script for a shell.
@@ -345,7 +348,8 @@ mod tests {
         for first in firsts() {
             assert!(top.contains(&format!("\n  {first} ")), "{first}");
         }
-        for group in ["id", "peers", "profiles", "bundle", "ueps", "levin", "dht", "dht topic", "dht mailbox"] {
+        for group in ["id", "peers", "audit", "profiles", "bundle", "ueps", "levin", "dht", "dht topic", "dht mailbox"]
+        {
             let text = help(group);
             assert!(following(group).iter().all(|s| text.contains(&format!("\n  {s} "))), "{text}");
         }

@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation))]
 
 mod args;
+mod audit;
 mod bundle;
 mod completions;
 mod demo;
@@ -88,6 +89,7 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
         "pause",
         "resume",
         "logs",
+        "audit",
         "profiles",
         "deploy",
         "versions",
@@ -129,6 +131,7 @@ fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> 
         Command::Pause(args) => remote::pause(globals, out, args.rigs, args.all, args.miner, false),
         Command::Resume(args) => remote::pause(globals, out, args.rigs, args.all, args.miner, true),
         Command::Logs(args) => remote::logs(globals, out, args),
+        Command::Audit(args) => audit::audit(globals, out, &args),
         Command::Bundle(args) => bundle::bundle(out, args.command),
         Command::Ueps(args) => ueps::ueps(globals, out, args.command),
         Command::Levin(args) => levin::levin(out, args.command),

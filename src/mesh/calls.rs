@@ -52,7 +52,8 @@ impl Mesh {
                 "{peer} is not one of your peers yet; add it first: rigmesh peers add ADDRESS --key {key}"
             )));
         }
-        let request = self.send_request(now, link, payload).ok_or_else(|| not_connected(peer))?;
+        let name = self.rpc.take_name(call);
+        let request = self.send_named(now, link, payload, name).ok_or_else(|| not_connected(peer))?;
         self.rpc.sent(request, Pending { call, link, peer: peer.to_owned(), sent: now.mono, deadline });
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What goes into the mesh machine and what comes out of it. The runtime (real sockets) and the
 //! simulator (virtual ones) speak exactly these words.
 
+use super::audit::Origin;
 use super::found::{FoundBy, FoundRig, OwnRecord};
 use super::intents::{IntentAnswer, IntentContext};
 use crate::base::{Error, Result, Time, Timestamp};
@@ -8,7 +9,7 @@ use crate::identity::{Address, NodeId, PublicKey};
 use crate::kad::Sighting;
 use crate::message::{Deploy, DeployOffer, Message, Payload, RawPayload, VersionItem};
 use crate::miners::{LogSlice, MinerStats};
-use crate::peers::Grants;
+use crate::peers::{AuditMark, Grants};
 use crate::session::pairing::Joining;
 use crate::session::{Established, Expect, InboundLimits, Lane};
 use crate::wire::ueps::{Header, PacketBuf, Standing};
@@ -86,8 +87,8 @@ pub(crate) enum Input {
     NotSent { message: String, why: Error },
     /// A snapshot of the marks is on disk, or could not be written.
     MarksSaved { version: u64, result: Result<()> },
-    /// A job ended, or could not be taken.
-    JobDone { job: JobId, result: Result<JobResult> },
+    /// A job ended, or could not be taken. `mark` is where the audit log says how.
+    JobDone { job: JobId, result: Result<JobResult>, mark: Option<AuditMark> },
     /// The depot did something, or could not.
     Depot(DepotEvent),
     /// An [`Output::Search`] is over.
@@ -98,7 +99,8 @@ pub(crate) enum Input {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Send a request, connecting first if need be, and answer with the reply.
-    Call { call: CallId, peer: String, payload: Payload, timeout: Duration },
+    /// `id`, when given, is the message's.
+    Call { call: CallId, peer: String, payload: Payload, id: Option<String>, timeout: Duration },
     /// Connect and answer when the peer is proven.
     Connect { call: CallId, target: ConnectTo, timeout: Duration },
     /// Say goodbye and close all links to a peer.
@@ -110,7 +112,7 @@ pub(crate) enum Command {
     /// The links as they stand.
     Links { call: CallId },
     /// Send a UEPS packet over the active link, keyed for it; answered with an [`Answer::Intent`].
-    Ueps { call: CallId, peer: String, header: Header, payload: Vec<u8>, timeout: Duration },
+    Ueps { call: CallId, peer: String, header: Header, payload: Vec<u8>, id: Option<String>, timeout: Duration },
     /// Who sent forged packets; answered with [`Answer::Threats`].
     Threats { call: CallId },
     /// Keep this connection up for ever.
@@ -193,6 +195,8 @@ pub(crate) enum Output {
 pub(crate) struct Permit {
     pub(crate) key: PublicKey,
     pub(crate) grant: Option<Grants>,
+    /// For the audit log.
+    pub(crate) origin: Origin,
 }
 
 /// Slow work on the rig.
@@ -311,6 +315,8 @@ pub(crate) enum DepotTask {
     Read { feed: FeedId, h: u32, object: Arc<FeedObject>, index: u32 },
     /// Write down what rigs are owed.
     SaveOwed(Vec<Owed>),
+    /// A deployment that outlived its caller is over: the audit log says how, and where the rig's own says so.
+    Unattended { rig: PublicKey, t: String, failed: Option<String>, mark: Option<AuditMark> },
     /// Of what an earlier run left written down, a rig is owed this no more; or nothing at all.
     ForgetOwed { peer: String, t: Option<String> },
 }
@@ -321,6 +327,8 @@ pub(crate) enum DepotEvent {
     Offered {
         pull: PullId,
         result: Result<Offered>,
+        /// Where the audit log says how it ended, when it was installed already and may have been switched to.
+        mark: Option<AuditMark>,
     },
     Stored {
         pull: PullId,
@@ -330,6 +338,7 @@ pub(crate) enum DepotEvent {
     Installed {
         pull: PullId,
         result: Result<u32>,
+        mark: Option<AuditMark>,
     },
     Read {
         feed: FeedId,
@@ -382,6 +391,8 @@ pub(crate) enum JobResult {
         name: String,
     },
     Versions(Vec<VersionItem>),
+    /// It was not carried out, because the audit log could not take its line; what the sender hears.
+    NotRecorded(String),
     /// A packet's handler has spoken, or there was none.
     Intent {
         intent: u8,
@@ -411,8 +422,10 @@ pub(crate) enum Answer {
     Links(Vec<LinkInfo>),
     /// How far the wall clock runs behind, when that is worth a warning.
     ClockBehind(Option<Duration>),
-    /// The rig has the object; `already`: it had it before.
-    Deployed { slot: Option<u32>, already: bool },
+    /// The rig has the object; `already`: it had it before. `mark` is the place on its audit chain.
+    Deployed { slot: Option<u32>, already: bool, mark: Option<AuditMark> },
+    /// The rig tried, and says why it failed and where its audit chain says so.
+    NotDeployed { why: Error, mark: AuditMark },
     /// The peer takes no chunked deployments: it is no RigMesh node, or one without them.
     Plain,
     /// How far every rig is.

@@ -37,6 +37,8 @@ pub(crate) struct Link {
     /// Packets that came over this link.
     pub(crate) packets: ReplayWindow,
     pub(crate) since: Timestamp,
+    /// The first eight bytes of its id, when it is a secure session: both sides have the same.
+    pub(crate) session: Option<[u8; 8]>,
     /// When the key was proven on it.
     pub(crate) proven_at: Option<Time>,
     /// The extensions that the peer announced on this link.

@@ -1,12 +1,13 @@
 //! Step 6: the node as one machine, owned by the dispatcher thread. This file only routes; the
 //! parts are [`links`] (who is connected), [`calls`] with [`rpc`] and [`dials`] (what we ask, and the
-//! connections it needs), [`requests`] with [`worker`] (what peers ask of us), [`deploy`] (transfers of miners, both sides), [`proof`] (the moment a key
+//! connections it needs), [`requests`] with [`worker`] (what peers ask of us), [`deploy`] (transfers of miners, both sides), [`audit`] (what is recorded of commands), [`proof`] (the moment a key
 //! is proven) and [`marks`] (what was accepted before).
 //!
 //! One message through it: the runtime opens a frame and hands in [`Input::Message`]; the link's
 //! dialogue judges it; a reply completes a call, a request becomes a job, a ping an answer; what
 //! is to be sent comes out as [`Output`].
 
+mod audit;
 mod calls;
 mod codes;
 mod deploy;
@@ -21,6 +22,7 @@ mod requests;
 mod rpc;
 mod worker;
 
+pub(crate) use audit::{AuditCommand, AuditSink, failure_of, mark_in, not_recorded};
 pub(crate) use deploy::{CHUNK_BYTES, CHUNK1, PAUSE1, SLOTS1};
 pub use found::{FoundBy, FoundRig};
 pub(crate) use found::{GOSSIP1, OwnRecord};
@@ -180,6 +182,7 @@ impl Mesh {
                 }
                 let dialogue = Dialogue::new(self.config.dialogue.clone(), self.id.clone(), &established, now.mono);
                 let Established { identity, key, id, ueps_key, session, .. } = *established;
+                let session_id = session.as_ref().and_then(|session| session.id.first_chunk().copied());
                 let (peer, since) = (id.to_string(), now.wall);
                 self.links.insert(
                     link,
@@ -196,6 +199,7 @@ impl Mesh {
                         packets: ReplayWindow::new(intents::REPLAYS_MAX),
                         since,
                         proven_at: None,
+                        session: session_id,
                         caps: Vec::new(),
                         sign: None,
                         gossip: LinkGossip::default(),
@@ -221,7 +225,7 @@ impl Mesh {
                     self.answer(pending.call, Err(why));
                 }
             }
-            Input::JobDone { job, result } => self.handle_job_done(now, job, result),
+            Input::JobDone { job, result, mark } => self.handle_job_done(now, job, result, mark),
             Input::Depot(event) => self.handle_depot(now, event),
             Input::Searched { address, sighting } => {
                 if let Some(sighting) = sighting {
@@ -234,8 +238,10 @@ impl Mesh {
 
     pub(crate) fn handle_command(&mut self, now: Now, command: Command) {
         match command {
-            Command::Call { call, peer, payload, timeout } => {
+            Command::Call { call, peer, payload, id, timeout } => {
+                self.rpc.name(call, id);
                 if let Err(e) = self.call(now, call, peer, payload, now.mono + timeout) {
+                    self.rpc.take_name(call);
                     self.answer(call, Err(e));
                 }
             }
@@ -289,8 +295,10 @@ impl Mesh {
                 let infos = self.feeds.infos();
                 self.answer(call, Ok(Answer::Deploys(infos)));
             }
-            Command::Ueps { call, peer, header, payload, timeout } => {
+            Command::Ueps { call, peer, header, payload, id, timeout } => {
+                self.rpc.name(call, id);
                 if let Err(e) = self.send_packet(now, call, &peer, &header, &payload, now.mono + timeout) {
+                    self.rpc.take_name(call);
                     self.answer(call, Err(e));
                 }
             }
@@ -538,8 +546,14 @@ impl Mesh {
 
     /// Builds a request to the link's peer, always with its id in `to`, and sends it.
     fn send_request(&mut self, now: Now, id: LinkId, payload: &Payload) -> Option<String> {
+        self.send_named(now, id, payload, None)
+    }
+
+    /// The same with an id that was drawn already.
+    fn send_named(&mut self, now: Now, id: LinkId, payload: &Payload, name: Option<String>) -> Option<String> {
         let link = self.links.link_mut(id).filter(|l| !l.closing)?;
-        let message = Message::new(now, &mut self.rng, &self.id, &link.peer, payload);
+        let mut message = Message::new(now, &mut self.rng, &self.id, &link.peer, payload);
+        message.id = name.unwrap_or(message.id);
         link.dialogue.handle_sent(now.mono, &message.id, &message.to);
         let request = message.id.clone();
         let lane = lane_of(&message);

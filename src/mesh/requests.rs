@@ -1,13 +1,14 @@
 //! What peers ask of us: the one place where permission is looked at, the way to a job and back, and
 //! the messages that wait until they can no longer be repeated.
 
+use super::audit::{Origin, with_mark};
 use super::deploy::NO_PERMISSION;
 use super::io::{JobId, JobResult, LinkId, Output, Permit};
 use super::worker::{self, Asked, Me};
 use super::{MARKS_EVERY, Mesh};
 use crate::base::{Now, Result};
-use crate::message::{ErrorCode, Message, MessageType};
-use crate::peers::Admission;
+use crate::message::{ErrorCode, Message, MessageType, Payload};
+use crate::peers::{Admission, AuditMark};
 
 /// Messages that wait for their marks to be saved; the limiters keep honest peers far below it.
 const HELD_MAX: usize = 16_384;
@@ -52,7 +53,8 @@ impl Mesh {
             if !self.config.takes_deploys {
                 return self.refuse_offer(now, id, &message, worker::DEPLOYS_OFF);
             }
-            return self.handle_offer(now, id, Permit { key, grant }, message);
+            let origin = self.origin(id, &message);
+            return self.handle_offer(now, id, Permit { key, grant, origin }, message);
         }
         let work = match worker::read(&message, self.config.takes_deploys) {
             Asked::Work(work) => work,
@@ -64,12 +66,34 @@ impl Mesh {
         }
         let marks = (needed.is_some() && self.marks.is_dirty()).then(|| self.snapshot_marks(now));
         match self.worker.begin(now.mono, id, message.clone()) {
-            Ok(job) => self.outputs.push_back(Output::Job { job, permit: Permit { key, grant }, marks, work }),
+            Ok(job) => {
+                let permit = Permit { key, grant, origin: self.origin(id, &message) };
+                self.outputs.push_back(Output::Job { job, permit, marks, work });
+            }
             Err(e) => {
                 self.outputs.extend(marks.map(Output::SaveMarks));
                 self.refuse(now, id, &message, ErrorCode::OPERATION_FAILED, &e.to_string());
             }
         }
+    }
+
+    /// A reply that says where the audit log says how the command ended.
+    pub(super) fn reply_marked(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        request: &Message,
+        payload: Payload,
+        mark: Option<AuditMark>,
+    ) {
+        let payload = with_mark(&payload, mark).unwrap_or(payload);
+        self.reply(now, id, request, &payload);
+    }
+
+    /// What the audit log says of where a message came from.
+    pub(super) fn origin(&self, link: LinkId, message: &Message) -> Origin {
+        let session = self.links.link(link).and_then(|link| link.session);
+        Origin { id: message.id.clone(), ts: message.ts, session }
     }
 
     /// A message of a type we do not know may be a command of the embedder's: it is handed over when it can
@@ -109,10 +133,11 @@ impl Mesh {
         }
     }
 
-    pub(super) fn handle_job_done(&mut self, now: Now, job: JobId, result: Result<JobResult>) {
+    pub(super) fn handle_job_done(&mut self, now: Now, job: JobId, result: Result<JobResult>, mark: Option<AuditMark>) {
         let Some(done) = self.worker.finish(job) else { return };
         let result = match result {
-            Ok(JobResult::Intent { intent, answer }) => {
+            Ok(JobResult::Intent { intent, mut answer }) => {
+                answer.mark(mark);
                 return self.reply_packet(now, done.link, &done.request, intent, &answer);
             }
             other => other,
@@ -120,6 +145,6 @@ impl Mesh {
         let me =
             Me { id: &self.id, name: &self.name, started: self.started, frame_bytes_max: self.config.frame_bytes_max };
         let payload = worker::reply_payload(&me, now, &done.request, result);
-        self.reply(now, done.link, &done.request, &payload);
+        self.reply_marked(now, done.link, &done.request, payload, mark);
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Rpc {
     pending: BTreeMap<String, Pending>,
     waiting: BTreeMap<CallId, Waiting>,
     deadlines: BTreeSet<(Time, Key)>,
+    /// Ids that were drawn for requests not sent yet, because they are recorded before they are sent.
+    names: BTreeMap<CallId, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +57,18 @@ enum Key {
 impl Rpc {
     pub(crate) fn is_full(&self) -> bool {
         self.pending.len() + self.waiting.len() >= CALLS_MAX
+    }
+
+    /// The request of this call is to have this id.
+    pub(crate) fn name(&mut self, call: CallId, id: Option<String>) {
+        if let Some(id) = id {
+            self.names.insert(call, id);
+        }
+    }
+
+    /// The id that the request of this call is to have, if one was drawn.
+    pub(crate) fn take_name(&mut self, call: CallId) -> Option<String> {
+        self.names.remove(&call)
     }
 
     /// A request went out.
@@ -92,6 +106,7 @@ impl Rpc {
     /// Everything: the node stops.
     pub(crate) fn take_all(&mut self) -> Vec<CallId> {
         self.deadlines.clear();
+        self.names.clear();
         let pending = std::mem::take(&mut self.pending).into_values().map(|p| p.call);
         let waiting = std::mem::take(&mut self.waiting).into_keys();
         pending.chain(waiting).collect()
@@ -104,7 +119,10 @@ impl Rpc {
         }
         match self.deadlines.pop_first()?.1 {
             Key::Sent(id) => self.pending.remove(&id).map(|p| Overdue { call: p.call, peer: p.peer, sent: true }),
-            Key::Waiting(id) => self.waiting.remove(&id).map(|w| Overdue { call: w.call, peer: w.peer, sent: false }),
+            Key::Waiting(id) => {
+                self.names.remove(&id);
+                self.waiting.remove(&id).map(|w| Overdue { call: w.call, peer: w.peer, sent: false })
+            }
         }
     }
 

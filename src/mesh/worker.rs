@@ -167,6 +167,7 @@ pub(crate) fn reply_payload(me: &Me<'_>, now: Now, request: &Message, result: Re
         }
         Ok(JobResult::Deployed { name }) => Payload::DeployAck(DeployAck { success: true, name, error: String::new() }),
         Ok(JobResult::Versions(versions)) => Payload::Versions(Versions { versions }),
+        Ok(JobResult::NotRecorded(why)) => error(ErrorCode::OPERATION_FAILED, &why),
         // Packets are answered with packets, before this.
         Ok(JobResult::Intent { .. }) => error(ErrorCode::UNKNOWN, "no answer"),
         Err(e @ Error::Rejected(Refusal::Permission(_))) => error(code_of(&e), &e.to_string()),

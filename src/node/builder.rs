@@ -9,10 +9,12 @@ use crate::mesh::{CHUNK1, GOSSIP1, Intents, Mesh, MeshConfig, PAUSE1, SLOTS1, UE
 use crate::message::{Announcement, Message};
 use crate::miners::{MinerManager, ProfileManager};
 use crate::peers::PeerAuthMode;
+use crate::runtime::audit::AuditBook;
 use crate::runtime::clock::{Clock, system_rng};
 use crate::runtime::deploy::{DepotHands, DepotThread};
 use crate::runtime::depot::Slots;
 use crate::runtime::dispatcher::Dispatcher;
+use crate::runtime::files::disk::Disk;
 use crate::runtime::files::identity::IdentityFiles;
 use crate::runtime::files::lock::FolderLock;
 use crate::runtime::files::marks::MarksFile;
@@ -225,6 +227,11 @@ impl NodeBuilder {
 
         let clock = Clock::start();
         let mut rng = system_rng()?;
+        let audit = config.audit.then(|| Arc::new(AuditBook::new(Disk::real(), paths.audit(), identity.clone())));
+        // A node that lives for one command opens it with the first change.
+        if let Some(audit) = audit.as_ref().filter(|_| self.resident || self.miners.is_some()) {
+            audit.open(clock.now().wall);
+        }
         let threads = Arc::new(Threads::default());
         let (control, inbox, queues) = queues();
         let listener = self.listen.as_deref().map(Listener::bind).transpose()?;
@@ -293,7 +300,7 @@ impl NodeBuilder {
         };
         register_builtin(&intents, Arc::new(host), self.miners.is_some());
         let ueps = match self.ueps_listen.as_deref() {
-            Some(address) => Some(ueps_listener(address, &config, &intents, clock, &threads)?),
+            Some(address) => Some(ueps_listener(address, &config, &intents, &audit, clock, &threads)?),
             None => None,
         };
         let save_marks: SaveMarks = Arc::new(move |snapshot| marks_file.save(snapshot));
@@ -310,6 +317,7 @@ impl NodeBuilder {
             inbox: inbox.clone(),
             installer: installer.clone(),
             intents: intents.clone(),
+            audit: audit.clone(),
         };
         let jobs = Jobs::start_threads(hands, threads.clone())?;
         let depot_hands = DepotHands {
@@ -319,6 +327,7 @@ impl NodeBuilder {
             inbox,
             owed: OwedBook::new(OwedFile::new(paths.deploys())),
             installer: installer.clone(),
+            audit: audit.clone(),
         };
         let depot = DepotThread::new(depot_hands, threads.clone());
         let listens = listener.as_ref().map(Listener::address);
@@ -372,6 +381,7 @@ impl NodeBuilder {
             profiles: self.profiles,
             paths: Some(paths),
             installer,
+            audit,
             intents,
             ueps,
             whereabouts,
@@ -444,6 +454,7 @@ fn ueps_listener(
     address: &str,
     config: &Config,
     intents: &Arc<Intents>,
+    audit: &Option<Arc<AuditBook>>,
     clock: Clock,
     threads: &Arc<Threads>,
 ) -> Result<UepsListener> {
@@ -451,7 +462,7 @@ fn ueps_listener(
     if keys.is_empty() {
         return Err(Error::Config("taking UEPS packets over TCP needs a key: name one in ueps_keys".to_owned()));
     }
-    UepsListener::bind(address, keys, intents.clone(), clock, threads.clone())
+    UepsListener::bind(address, keys, intents.clone(), audit.clone(), clock, threads.clone())
 }
 
 /// What deployments are installed by.

@@ -79,6 +79,9 @@ pub struct Config {
     pub low_power: bool,
     /// Whether keys with the grant `deploy` may install miners here.
     pub deploys: bool,
+    /// Whether commands that change something are recorded, given and taken: in the folder `audit`, line by line, each synced
+    /// before the command runs.
+    pub audit: bool,
     /// Bytes that deployments under way may take on disk.
     pub incoming_bytes_max: u64,
     /// Days that an unfinished deployment is kept for.
@@ -166,6 +169,7 @@ impl Default for Config {
             drain_ms: 3000,
             low_power: false,
             deploys: true,
+            audit: true,
             incoming_bytes_max: 2 << 30,
             incoming_keep_days: 7,
             slots_bytes_max: 2 << 30,

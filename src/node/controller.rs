@@ -1,9 +1,10 @@
 //! Commands to rigs: each has a deadline, and a sweep gives a result or a reason for every rig, so
 //! that one hung rig never stalls a fleet (mesh.md §5).
 
+use super::audit::{Order, Outcome};
 use super::{Shared, unexpected};
 use crate::base::{Error, Result};
-use crate::mesh::{Answer, CallId, Command, ConnectTo};
+use crate::mesh::{Answer, AuditCommand, CallId, Command, ConnectTo};
 use crate::message::{
     DisconnectCode, GetLogs, Logs, Message, MessageType, MinerAck, Payload, Ping, RawPayload, StartMiner, Stats,
     StopMiner, parse_response,
@@ -145,13 +146,24 @@ impl Controller {
         self.sweep(rigs, &logs_payload(miner, lines, since_ms), QUERY, &MessageType::Logs)
     }
 
-    /// Sends any payload and gives the raw reply with its round trip.
+    /// Sends any payload and gives the raw reply with its round trip. Like every command that changes something, it is
+    /// recorded in this node's audit log before it is sent.
     ///
     /// # Errors
-    /// As [`Controller::stats`]; an `error` reply is returned as the message it is.
+    /// As [`Controller::stats`]; an `error` reply is returned as the message it is. [`Error::Failed`] when it cannot be
+    /// recorded: then it was not sent.
     pub fn exchange(&self, peer: &str, payload: Payload, timeout: Duration) -> Result<(Message, Duration)> {
-        let peer = peer.to_owned();
-        match self.shared.ask(timeout, COMMAND_BYTES, |call| Command::Call { call, peer, payload, timeout })? {
+        let order = match AuditCommand::of_payload(&payload) {
+            Some(command) => self.shared.order(peer, command)?,
+            None => None,
+        };
+        let begun = self.shared.record_orders(order.as_slice())?;
+        let (id, rig) = (order.map(|order| order.id), peer.to_owned());
+        let call = |call| Command::Call { call, peer: rig, payload, id, timeout };
+        let answer = self.shared.ask(timeout, COMMAND_BYTES, call);
+        let outcomes: Vec<Outcome> = begun.iter().map(|of| Outcome::new(*of, peer, &answer)).collect();
+        self.shared.record_outcomes(&outcomes);
+        match answer? {
             Answer::Reply { message, round_trip } => Ok((message, round_trip)),
             other => Err(unexpected(&other)),
         }
@@ -208,24 +220,28 @@ impl Controller {
         deadline: Duration,
         payload: &dyn Fn(&str) -> Result<Payload>,
     ) -> Sweep<(Message, Duration)> {
-        let command = |call, peer: String, payload: Payload| Command::Call { call, peer, payload, timeout: deadline };
+        let command =
+            |call, peer: String, payload: Payload, id| Command::Call { call, peer, payload, id, timeout: deadline };
         let replied = |answer| match answer {
             Answer::Reply { message, round_trip } => Ok((message, round_trip)),
             other => Err(unexpected(&other)),
         };
-        let answers = self.fan_out_commands(rigs, deadline, COMMAND_BYTES, payload, &command);
+        let answers =
+            self.fan_out_commands(rigs, deadline, COMMAND_BYTES, payload, &AuditCommand::of_payload, &command);
         answers.into_iter().map(|(rig, answer)| (rig, answer.and_then(replied))).collect()
     }
 
-    /// The same for any command: `content` says what goes to a rig, or why nothing does; `bytes` is a command's share of the
-    /// control queue.
+    /// The same for any command: `content` says what goes to a rig, or why nothing does; `change`, what the audit log says of
+    /// it, if it changes something; `bytes` is a command's share of the control queue. All that change something are recorded
+    /// before the first is sent, and once more when all are answered, each time with one sync.
     pub(super) fn fan_out_commands<T: Clone>(
         &self,
         rigs: &[String],
         deadline: Duration,
         bytes: usize,
         content: &dyn Fn(&str) -> Result<T>,
-        command: &dyn Fn(CallId, String, T) -> Command,
+        change: &dyn Fn(&T) -> Option<AuditCommand>,
+        command: &dyn Fn(CallId, String, T, Option<String>) -> Command,
     ) -> Sweep<Answer> {
         let (reply, answers) = bounded(rigs.len().max(1));
         let mut calls: BTreeMap<CallId, usize> = BTreeMap::new();
@@ -235,18 +251,35 @@ impl Controller {
                 *slot = Some(answer);
             }
         };
-        let end = Instant::now() + deadline;
         let mut failed = Vec::new();
+        let (mut contents, mut orders, mut ordered) = (Vec::with_capacity(rigs.len()), Vec::new(), Vec::new());
         for (i, rig) in rigs.iter().enumerate() {
-            let content = match content(rig) {
-                Ok(content) => content,
-                Err(e) => {
-                    failed.push((i, e));
-                    continue;
+            let made = content(rig).and_then(|content| {
+                let order = change(&content).map(|command| self.shared.order(rig, command)).transpose()?.flatten();
+                Ok((content, order))
+            });
+            match made {
+                Ok((content, order)) => {
+                    contents.push((i, rig, content, order.as_ref().map(|order| order.id.clone())));
+                    ordered.extend(order.as_ref().map(|_| i));
+                    orders.extend(order);
                 }
-            };
+                Err(e) => failed.push((i, e)),
+            }
+        }
+        let begun = match self.shared.record_orders(&orders) {
+            Ok(begun) => begun,
+            Err(e) => {
+                contents.retain(|(.., id)| id.is_none());
+                failed.extend(ordered.iter().map(|i| (*i, e.clone())));
+                Vec::new()
+            }
+        };
+        let end = Instant::now() + deadline;
+        for (i, rig, content, id) in contents {
             loop {
-                match self.shared.begin(reply.clone(), bytes, |call| command(call, rig.clone(), content.clone())) {
+                let made = |call| command(call, rig.clone(), content.clone(), id.clone());
+                match self.shared.begin(reply.clone(), bytes, made) {
                     Ok(call) => drop(calls.insert(call, i)),
                     // The queue is shorter than the fleet: the dispatcher is at it.
                     Err(Error::Busy) if Instant::now() < end => {
@@ -269,7 +302,12 @@ impl Controller {
             }
         }
         let missing = || Err(Error::TimedOut("no answer in time".to_owned()));
-        rigs.iter().cloned().zip(results.into_iter().map(|r| r.unwrap_or_else(missing))).collect()
+        let results: Vec<Result<Answer>> = results.into_iter().map(|r| r.unwrap_or_else(missing)).collect();
+        let outcome =
+            |((of, i), order): ((&u64, &usize), &Order)| Some(Outcome::new(*of, &order.rig, results.get(*i)?));
+        let outcomes: Vec<Outcome> = begun.iter().zip(&ordered).zip(&orders).filter_map(outcome).collect();
+        self.shared.record_outcomes(&outcomes);
+        rigs.iter().cloned().zip(results).collect()
     }
 }
 

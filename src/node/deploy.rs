@@ -1,10 +1,11 @@
 //! Deployments: what to install, and the commands that bring it to rigs.
 
+use super::audit::{Order, Outcome};
 use super::controller::{Controller, Sweep};
 use super::{Node, Transport, unexpected};
 use crate::base::{Error, Result};
 use crate::bundle;
-use crate::mesh::{Answer, CallId, Command, ConnectTo, FeedInfo, FeedObject, PAUSE1, SLOTS1};
+use crate::mesh::{Answer, AuditCommand, CallId, Command, ConnectTo, FeedInfo, FeedObject, PAUSE1, SLOTS1};
 use crate::message::{
     DeployAck, GetVersions, Message, MessageType, MinerAck, Payload, RawPayload, Rollback, StopMiner, VersionItem,
     Versions, parse_response,
@@ -106,6 +107,13 @@ impl Deployment {
         )
     }
 
+    /// What the audit log says of it.
+    pub(super) fn command(&self) -> AuditCommand {
+        let named = (self.recipe.name.as_str(), self.recipe.version.as_str(), self.object.size);
+        let profile = self.profile.as_ref().map(|profile| profile.id.as_str());
+        AuditCommand::named_object(&self.object.t, Some(named), profile, self.activate)
+    }
+
     /// The object's id: the same for every rig.
     pub fn id(&self) -> &str {
         &self.object.t
@@ -196,6 +204,19 @@ impl Controller {
             Ok(profile) => profile.unwrap_or(RawPayload::NULL),
             Err(e) => return rigs.iter().map(|rig| (rig.clone(), Err(e.clone()))).collect(),
         };
+        // Every offer is a message with an id of its own.
+        let order = |rig: &String| Order { rig: rig.clone(), command: deployment.command(), id: String::new() };
+        let orders: Vec<Order> = rigs.iter().map(order).collect();
+        let begun = match self.shared.record_orders(&orders) {
+            Ok(begun) => begun,
+            Err(e) => return rigs.iter().map(|rig| (rig.clone(), Err(e.clone()))).collect(),
+        };
+        // Without a log there are no numbers.
+        let numbers: BTreeMap<&str, u64> = rigs.iter().map(String::as_str).zip(begun).collect();
+        let record = |rig: &str, answer: &Result<Answer>| {
+            let outcome = numbers.get(rig).map(|of| Outcome::new(*of, rig, answer));
+            self.shared.record_outcomes(outcome.as_slice());
+        };
         for rig in rigs {
             let begun = loop {
                 let command = |call| Command::Deploy {
@@ -214,7 +235,10 @@ impl Controller {
             };
             match begun {
                 Ok(call) => drop(calls.insert(call, rig.clone())),
-                Err(e) => drop(results.insert(rig.clone(), Err(e))),
+                Err(e) => {
+                    record(rig, &Err(e.clone()));
+                    results.insert(rig.clone(), Err(e));
+                }
             }
         }
         drop(reply);
@@ -222,8 +246,10 @@ impl Controller {
             match answers.recv_timeout(PROGRESS_EVERY) {
                 Ok((call, answer)) => {
                     let Some(rig) = calls.remove(&call) else { continue };
+                    record(&rig, &answer);
                     let result = match answer {
-                        Ok(Answer::Deployed { slot, already }) => Ok(Deployed { slot, already }),
+                        Ok(Answer::Deployed { slot, already, .. }) => Ok(Deployed { slot, already }),
+                        Ok(Answer::NotDeployed { why, .. }) => Err(why),
                         Ok(Answer::Plain) => self.deploy_plain(&rig, deployment),
                         Ok(other) => Err(unexpected(&other)),
                         Err(e) => Err(e),
@@ -242,6 +268,7 @@ impl Controller {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        calls.values().for_each(|rig| record(rig, &Err(Error::ShuttingDown)));
         let missing = || Err(Error::ShuttingDown);
         rigs.iter().map(|rig| (rig.clone(), results.remove(rig).unwrap_or_else(missing))).collect()
     }

@@ -4,7 +4,7 @@ use super::controller::COMMAND_BYTES;
 use super::{Controller, Sweep, unexpected};
 use crate::base::{Error, Result};
 use crate::identity::PublicKey;
-use crate::mesh::{Answer, Command, ThreatInfo, UEPS1};
+use crate::mesh::{Answer, AuditCommand, Command, ThreatInfo, UEPS1};
 use crate::message::{MessageType, validate_response};
 use crate::wire::ueps::Header;
 use serde_json::Value;
@@ -32,10 +32,13 @@ impl Controller {
     /// The same to many nodes at once.
     pub fn sweep_packet(&self, rigs: &[String], header: &Header, payload: &[u8]) -> Sweep<Value> {
         let known = self.capable(rigs, UEPS1);
-        let command =
-            |call, peer, ()| Command::Ueps { call, peer, header: *header, payload: payload.to_vec(), timeout: PACKET };
+        let change = |(): &()| AuditCommand::packet(header.intent, payload);
+        let command = |call, peer, (), id| {
+            let payload = payload.to_vec();
+            Command::Ueps { call, peer, header: *header, payload, id, timeout: PACKET }
+        };
         let bytes = COMMAND_BYTES + payload.len();
-        let answers = self.fan_out_commands(rigs, PACKET, bytes, &|rig| known.check(rig), &command);
+        let answers = self.fan_out_commands(rigs, PACKET, bytes, &|rig| known.check(rig), &change, &command);
         let read = |answer| match answer {
             Answer::Intent(answer) => answer.into_result(),
             // A refusal before the handler.

@@ -1,6 +1,7 @@
 //! Step 8: the handles an embedding program holds. All of them speak to the dispatcher over
 //! channels; dropping the [`Node`] stops everything it started.
 
+mod audit;
 mod builder;
 mod config;
 pub mod control;
@@ -26,6 +27,7 @@ use crate::base::{Error, Result};
 use crate::identity::{Identity, NodeId, PublicKey};
 use crate::mesh::{Answer, CallId, Command, ConnectTo, Intents, LinkInfo, Target};
 use crate::miners::{MinerManager, ProfileManager};
+use crate::runtime::audit::AuditBook;
 use crate::runtime::clock::Clock;
 use crate::runtime::control::ControlServer;
 use crate::runtime::dispatcher::Drained;
@@ -69,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) paths: Option<Paths>,
     /// What deployments are installed by; a node without miners has none.
     pub(crate) installer: Option<Arc<Installer>>,
+    /// What is recorded of commands, given and taken.
+    pub(crate) audit: Option<Arc<AuditBook>>,
     /// The handlers of UEPS packets.
     pub(crate) intents: Arc<Intents>,
     /// What takes such packets over plain TCP.

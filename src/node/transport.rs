@@ -24,7 +24,8 @@ impl Transport {
         self.shared.connect(ConnectTo::Address(super::uplink::parse_target(address)?))
     }
 
-    /// Sends a message of your own over a peer's active link. `from` and `to` are filled in.
+    /// Sends a message of your own over a peer's active link. `from` and `to` are filled in. What it asks for is recorded by
+    /// the rig, and not here: for that take [`super::Controller::exchange`].
     ///
     /// # Errors
     /// [`crate::base::Error::Unreachable`] when it is not connected, [`crate::base::Error::Busy`] when a queue is full.

@@ -6,6 +6,8 @@
 //! selection.md: cosine metrics, analytics, DNS, RDAP and link tools.
 
 mod access;
+mod audit;
+mod audit_check;
 mod axes;
 mod export;
 mod features;
@@ -23,6 +25,14 @@ mod selection;
 mod texts;
 
 pub use access::{Access, Admission, Grants, KeyAccess, PeerAuthMode, Permission};
+pub use audit::{
+    AUDIT_FILE_BYTES_MAX, AUDIT_FILES_MAX, AUDIT_HEAD_AGE, AUDIT_HEAD_LINES, AUDIT_LINE_BYTES_MAX, AUDIT_N_MAX,
+    AUDIT_REASON_BYTES_MAX, AuditBegin, AuditChain, AuditEntry, AuditHash, AuditKind, AuditLine, AuditMark,
+};
+pub use audit_check::{
+    AUDIT_FAULTS_MAX, AUDIT_NOTES_MAX, AuditCheck, AuditCompared, AuditFault, AuditNote, AuditNotes, AuditReport,
+    AuditTorn,
+};
 pub use axes::{AxisRange, Feature, axis_ranges, build_coords};
 pub use export::{
     EXPORT_BYTES_MAX, ExportedAccess, MergeOutcome, Merged, RegistryExport, open_registry, seal_registry,

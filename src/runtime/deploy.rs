@@ -2,6 +2,7 @@
 //! chunks for rigs that are fed, and on a rig it hashes, writes and installs what comes. It is started by the first
 //! task, so a node that never deploys has no such thread.
 
+use super::audit::AuditBook;
 use super::depot::{Depot, Offer, Stored as Written};
 use super::install::Installer;
 use super::jobs::SaveMarks;
@@ -10,9 +11,12 @@ use super::queues::{Event, InboxSender};
 use super::threads::{STACK, Threads};
 use crate::base::{Error, Result};
 use crate::bundle::{ObjectId, ObjectManifest};
-use crate::mesh::{DepotEvent, DepotTask, FeedObject, Input, Offered, Permit, Stored};
-use crate::message::{Chunk, DeployOffer, RawPayload};
-use crate::peers::{Grants, PeerRegistry};
+use crate::identity::PublicKey;
+use crate::mesh::{
+    AuditCommand, AuditSink as _, DepotEvent, DepotTask, FeedObject, Input, Offered, Permit, Stored, not_recorded,
+};
+use crate::message::{Chunk, DeployOffer, MessageType, RawPayload};
+use crate::peers::{AuditBegin, AuditEntry, AuditMark, Grants, PeerRegistry};
 use base64::Engine as _;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::RwLock;
@@ -31,6 +35,7 @@ pub(crate) struct DepotHands {
     pub(crate) owed: OwedBook,
     /// What a rig installs into; a node that runs no miners takes nothing.
     pub(crate) installer: Option<Arc<Installer>>,
+    pub(crate) audit: Option<Arc<AuditBook>>,
 }
 
 /// The dispatcher's handle on the thread.
@@ -60,9 +65,11 @@ impl DepotThread {
             Err(e) => e.into_inner(),
         };
         match task {
-            DepotTask::Offer { pull, .. } => Some(DepotEvent::Offered { pull, result: Err(Error::Busy) }),
+            DepotTask::Offer { pull, .. } => Some(DepotEvent::Offered { pull, result: Err(Error::Busy), mark: None }),
             DepotTask::Store { pull, index, .. } => Some(DepotEvent::Stored { pull, index, result: Err(Error::Busy) }),
-            DepotTask::Install { pull, .. } => Some(DepotEvent::Installed { pull, result: Err(Error::Busy) }),
+            DepotTask::Install { pull, .. } => {
+                Some(DepotEvent::Installed { pull, result: Err(Error::Busy), mark: None })
+            }
             DepotTask::Read { feed, h, index, .. } => {
                 Some(DepotEvent::Read { feed, h, index, chunk: Err(Error::Busy) })
             }
@@ -70,6 +77,7 @@ impl DepotThread {
             | DepotTask::ForgetOwed { .. }
             | DepotTask::LetGo { .. }
             | DepotTask::CheckKeys
+            | DepotTask::Unattended { .. }
             | DepotTask::SaveOwed(_) => {
                 log::warn!(target: "deploy", "the disk is behind: a deployment's notes were not kept");
                 None
@@ -112,15 +120,17 @@ impl Worker {
                         Error::Failed(format!("the offer was not taken, because it could not be recorded: {e}"))
                     })
                 });
-                let result = saved.and_then(|()| self.offer(&permit, &offer, size_max));
-                Some(DepotEvent::Offered { pull, result })
+                let mut mark = None;
+                let result = saved.and_then(|()| self.offer(&permit, &offer, size_max, &mut mark));
+                Some(DepotEvent::Offered { pull, result, mark })
             }
             DepotTask::Store { pull, t, index, chunk } => {
                 Some(DepotEvent::Stored { pull, index, result: self.store(&t, index, &chunk) })
             }
             DepotTask::Install { pull, permit, t, profile, activate } => {
-                let result = self.install(&permit, &t, &profile, activate);
-                Some(DepotEvent::Installed { pull, result })
+                let mut mark = None;
+                let result = self.install(&permit, &t, &profile, activate, &mut mark);
+                Some(DepotEvent::Installed { pull, result, mark })
             }
             DepotTask::Forget { t } => {
                 if let (Some(depot), Ok(id)) = (&mut self.depot, t.parse()) {
@@ -148,10 +158,37 @@ impl Worker {
                 note(self.hands.owed.handle_owed(&owed));
                 None
             }
+            DepotTask::Unattended { rig, t, failed, mark } => {
+                self.record_unattended(&rig, &t, failed.as_deref(), mark);
+                None
+            }
             DepotTask::ForgetOwed { peer, t } => {
                 note(self.hands.owed.forget(&peer, t.as_deref()));
                 None
             }
+        }
+    }
+
+    /// The order itself was recorded when it was given, perhaps by an earlier process; this is how it ended.
+    fn record_unattended(&self, rig: &PublicKey, t: &str, failed: Option<&str>, mark: Option<AuditMark>) {
+        let Some(audit) = &self.hands.audit else { return };
+        let (now, args) = (super::clock::wall(), serde_json::json!({ "object": t, "owed": true }));
+        let what = MessageType::DeployOffer;
+        let begin = AuditBegin {
+            who: None,
+            session: None,
+            id: "",
+            ts: None,
+            what: what.as_str(),
+            args: &args,
+            peer: Some(rig),
+        };
+        let written = audit.append(now, &AuditEntry::Begin(begin)).and_then(|begun| {
+            let (result, peer) = (failed.map_or(Ok(()), Err), mark.map(|mark| (rig, mark)));
+            audit.append(now, &AuditEntry::End { of: begun.n, result, peer })
+        });
+        if let Err(e) = written {
+            log::error!(target: "audit", object = t; "how a deployment ended is not recorded: {e}");
         }
     }
 
@@ -187,7 +224,35 @@ impl Worker {
         self.hands.installer.clone().ok_or_else(|| Error::Failed("this node runs no miners".to_owned()))
     }
 
-    fn offer(&mut self, permit: &Permit, offer: &DeployOffer, size_max: u64) -> Result<Offered> {
+    /// Runs what makes a deployment one, between its two lines of the audit log. They stand around the installation and
+    /// the switch, which is what changes the rig: chunks that arrive only lie in `incoming`, where nothing runs them, may
+    /// take days and many links, and mostly come from the same offer said again. A line for each would fill the log.
+    fn recorded<T>(
+        audit: Option<&AuditBook>,
+        permit: &Permit,
+        command: &AuditCommand,
+        mark: &mut Option<AuditMark>,
+        change: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let Some(audit) = audit else { return change() };
+        let of = audit.begin(super::clock::wall(), permit, command).map_err(|e| {
+            log::error!(target: "audit", peer:% = permit.key.node_id(), command = command.what.as_str(); "{}", not_recorded(&e));
+            Error::Failed(not_recorded(&e))
+        })?;
+        let result = change();
+        let why = result.as_ref().err().map(Error::to_string);
+        *mark = audit.end(super::clock::wall(), of, why.as_deref().map_or(Ok(()), Err));
+        result
+    }
+
+    /// `mark` is where the audit log says how it ended, when something was changed at once.
+    fn offer(
+        &mut self,
+        permit: &Permit,
+        offer: &DeployOffer,
+        size_max: u64,
+        mark: &mut Option<AuditMark>,
+    ) -> Result<Offered> {
         self.may(permit)?;
         let installer = self.installer()?;
         let id = ObjectId::of(&offer.manifest);
@@ -208,9 +273,12 @@ impl Worker {
         depot.expire(now);
         Ok(match depot.offer(&id, &offer.manifest, &permit.key, size_max, now)? {
             Offer::Installed { slot } => {
-                let name = ObjectManifest::parse(&offer.manifest, size_max).map(|m| m.name().to_owned());
-                let name = name.map_err(|e| Error::malformed("manifest", e.to_string()))?;
-                installer.after_install(&name, slot, &offer.profile, offer.activate)?;
+                let manifest = ObjectManifest::parse(&offer.manifest, size_max);
+                let manifest = manifest.map_err(|e| Error::malformed("manifest", e.to_string()))?;
+                let command = AuditCommand::object(&offer.t, Some(&manifest), &offer.profile, offer.activate);
+                Worker::recorded(self.hands.audit.as_deref(), permit, &command, mark, || {
+                    installer.after_install(manifest.name(), slot, &offer.profile, offer.activate)
+                })?;
                 Offered::Installed { slot }
             }
             Offer::Have => Offered::Have,
@@ -230,14 +298,25 @@ impl Worker {
         })
     }
 
-    fn install(&mut self, permit: &Permit, t: &str, profile: &RawPayload, activate: bool) -> Result<u32> {
+    fn install(
+        &mut self,
+        permit: &Permit,
+        t: &str,
+        profile: &RawPayload,
+        activate: bool,
+        mark: &mut Option<AuditMark>,
+    ) -> Result<u32> {
         self.may(permit)?;
         let gone = || Error::NotFound("no such transfer".to_owned());
         let installer = self.installer()?;
         let (depot, id) = (self.depot.as_mut().ok_or_else(gone)?, t.parse::<ObjectId>().map_err(|_| gone())?);
-        let name = depot.manifest(&id).map(|m| m.name().to_owned()).ok_or_else(gone)?;
-        let slot = depot.install(&id, super::clock::wall())?;
-        installer.after_install(&name, slot, profile, activate)?;
+        let manifest = depot.manifest(&id).ok_or_else(gone)?;
+        let (name, command) = (manifest.name().to_owned(), AuditCommand::object(t, Some(manifest), profile, activate));
+        let slot = Worker::recorded(self.hands.audit.as_deref(), permit, &command, mark, || {
+            let slot = depot.install(&id, super::clock::wall())?;
+            installer.after_install(&name, slot, profile, activate)?;
+            Ok(slot)
+        })?;
         if let Err(e) = depot.finish(&id) {
             log::warn!(target: "deploy", object = t; "what was installed still lies in incoming: {e}");
         }

@@ -157,9 +157,9 @@ impl Dispatcher {
                 self.conns.insert(conn.id, conn);
                 (input, 0)
             }
-            Event::Job(job, result) => {
+            Event::Job(job, result, mark) => {
                 self.jobs.finished(job);
-                (Input::JobDone { job, result }, 0)
+                (Input::JobDone { job, result, mark }, 0)
             }
         };
         if let Input::LinkDown { link, .. } = &input {
@@ -246,7 +246,8 @@ impl Dispatcher {
                 }
                 Output::Job { job, permit, marks, work } => {
                     if let Err(e) = self.jobs.start(job, permit, marks, work) {
-                        self.mesh.handle_input(self.clock.now(), Input::JobDone { job, result: Err(e) });
+                        let refused = Input::JobDone { job, result: Err(e), mark: None };
+                        self.mesh.handle_input(self.clock.now(), refused);
                     }
                 }
                 Output::Inbound { peer, message } => {

@@ -1,17 +1,21 @@
 //! `jobs/<n>`: slow work off the dispatcher: starting and stopping miners, reading their state,
-//! saving marks. Two threads; a hung one is replaced, up to eight.
+//! saving marks; commands between their two lines of the audit log. Two threads; a hung one is replaced, up to eight.
 
+use super::audit::{AUDIT_EVERY, AuditBook};
 use super::install::Installer;
 use super::queues::{Event, InboxSender};
 use super::threads::{STACK, Threads};
 use crate::base::{Error, Result};
-use crate::mesh::{Input, Intents, JobId, JobResult, MarksSnapshot, Permit, Work};
+use crate::mesh::{
+    AuditSink as _, Input, Intents, JobId, JobResult, MarksSnapshot, Permit, Work, failure_of, not_recorded,
+};
 use crate::miners::{MinerManager, ProfileManager, StartRequest};
-use crate::peers::PeerRegistry;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crate::peers::{AuditMark, PeerRegistry};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Work waiting for a thread.
 const QUEUE: usize = 64;
@@ -30,6 +34,7 @@ pub(crate) struct Hands {
     pub(crate) inbox: InboxSender,
     pub(crate) installer: Option<Arc<Installer>>,
     pub(crate) intents: Arc<Intents>,
+    pub(crate) audit: Option<Arc<AuditBook>>,
 }
 
 enum Task {
@@ -88,7 +93,20 @@ impl Jobs {
     fn spawn(&mut self) -> Result<()> {
         let (queue, hands, running) = (self.queue.clone(), self.hands.clone(), self.running.clone());
         self.threads.spawn(&format!("jobs/{}", self.spawned), STACK, move || {
-            for task in queue {
+            let mut look_after = Instant::now() + AUDIT_EVERY;
+            loop {
+                let task = queue.recv_deadline(look_after);
+                if Instant::now() >= look_after {
+                    look_after = Instant::now() + AUDIT_EVERY;
+                    if let Some(audit) = &hands.audit {
+                        audit.handle_timeout(super::clock::wall());
+                    }
+                }
+                let task = match task {
+                    Ok(task) => task,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => break,
+                };
                 match task {
                     Task::Save(marks) => {
                         let result = (hands.save_marks)(&marks);
@@ -99,8 +117,8 @@ impl Jobs {
                     }
                     Task::Work { job, permit, marks, work } => {
                         running.lock().insert(job);
-                        let result = hands.work(&permit, marks.as_ref(), work);
-                        hands.inbox.send(Event::Job(job, result));
+                        let (result, mark) = hands.work(&permit, marks.as_ref(), work);
+                        hands.inbox.send(Event::Job(job, result, mark));
                     }
                 }
             }
@@ -111,7 +129,32 @@ impl Jobs {
 }
 
 impl Hands {
-    fn work(&self, permit: &Permit, marks: Option<&MarksSnapshot>, work: Work) -> Result<JobResult> {
+    /// The second look at the permission, the marks, the line before, the work, the line after. A read has no lines.
+    fn work(
+        &self,
+        permit: &Permit,
+        marks: Option<&MarksSnapshot>,
+        work: Work,
+    ) -> (Result<JobResult>, Option<AuditMark>) {
+        if let Err(e) = self.admit(permit, marks) {
+            return (Err(e), None);
+        }
+        let Some((audit, command)) = self.audit.as_ref().zip(work.audited()) else {
+            return (self.carry_out(permit, work), None);
+        };
+        let of = match audit.begin(super::clock::wall(), permit, &command) {
+            Ok(of) => of,
+            Err(e) => {
+                log::error!(target: "audit", peer:% = permit.key.node_id(), command = command.what.as_str(); "{}", not_recorded(&e));
+                return (Ok(JobResult::NotRecorded(not_recorded(&e))), None);
+            }
+        };
+        let result = self.carry_out(permit, work);
+        let mark = audit.end(super::clock::wall(), of, failure_of(&result).as_deref().map_or(Ok(()), Err));
+        (result, mark)
+    }
+
+    fn admit(&self, permit: &Permit, marks: Option<&MarksSnapshot>) -> Result<()> {
         // Asked again: the key may have been revoked while the job waited.
         if let Some(grant) = permit.grant {
             self.registry.read().grants(&permit.key, super::clock::wall()).require(grant)?;
@@ -121,6 +164,10 @@ impl Hands {
                 Error::Failed(format!("the command was not carried out, because it could not be recorded: {e}"))
             })?;
         }
+        Ok(())
+    }
+
+    fn carry_out(&self, permit: &Permit, work: Work) -> Result<JobResult> {
         let miners = || self.miners.as_ref().ok_or_else(|| Error::Failed("miner manager not configured".to_owned()));
         match work {
             Work::Stats => {

@@ -5,8 +5,20 @@ use log::LevelFilter;
 use std::str::FromStr;
 
 /// The components of this crate, as they stand in log lines.
-pub const LOG_COMPONENTS: &[&str] =
-    &["control", "deploy", "dht", "dispatcher", "files", "mesh", "miner", "node", "peers", "runtime", "worker"];
+pub const LOG_COMPONENTS: &[&str] = &[
+    "audit",
+    "control",
+    "deploy",
+    "dht",
+    "dispatcher",
+    "files",
+    "mesh",
+    "miner",
+    "node",
+    "peers",
+    "runtime",
+    "worker",
+];
 
 /// Libraries below us that log, by their crates' names. Without a word about them only their warnings are written.
 const LIBRARIES: &[&str] = &["rustls", "tungstenite"];

@@ -1,5 +1,6 @@
 //! Step 7: the only room that blocks: sockets, files, processes, clocks, threads.
 
+pub(crate) mod audit;
 pub(crate) mod clock;
 pub(crate) mod control;
 pub(crate) mod crew;

@@ -6,6 +6,7 @@ use super::net::conn::Conn;
 use crate::base::{ByteBudget, Error, Result};
 use crate::mesh::{Answer, CallId, Command, Input, JobId, JobResult, LinkId};
 use crate::message::Message;
+use crate::peers::AuditMark;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ pub(crate) enum Event {
     /// A message and the bytes it holds of the inbox's credit.
     Message(Input, usize),
     /// A job ended.
-    Job(JobId, Result<JobResult>),
+    Job(JobId, Result<JobResult>, Option<AuditMark>),
 }
 
 /// An answer and the call it is for: one caller may wait for many.

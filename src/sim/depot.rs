@@ -1,9 +1,10 @@
 //! The depot of a simulated rig: objects in memory instead of on a disk, with the same answers as the real one.
 //! What it holds survives a power cut, as a disk would.
 
-use crate::base::{Error, Result, Rng};
+use crate::base::{Error, Result, Rng, Timestamp};
 use crate::mesh::{
-    CHUNK_BYTES, ChunkSource, DepotEvent, DepotTask, FeedObject, MarksSnapshot, Offered, Owed, PullId, Stored,
+    AuditCommand, AuditSink, CHUNK_BYTES, ChunkSource, DepotEvent, DepotTask, FeedObject, MarksSnapshot, Offered, Owed,
+    PullId, Stored,
 };
 use crate::message::{Chunk, DeployOffer, Payload};
 use sha2::{Digest as _, Sha256};
@@ -85,28 +86,35 @@ impl Depot {
         self.installed.iter().map(|(_, bytes)| bytes.as_slice())
     }
 
-    /// Does a task. `permitted` is the outcome of the look at the permissions.
+    /// Does a task. `permitted` is the outcome of the look at the permissions; installations are recorded.
     pub(super) fn work(
         &mut self,
         task: DepotTask,
         permitted: Result<()>,
+        audit: (&dyn AuditSink, Timestamp),
         save: &mut dyn FnMut(MarksSnapshot) -> Result<()>,
     ) -> Option<DepotEvent> {
         match task {
             DepotTask::Offer { pull, marks, offer, .. } => {
                 let saved = permitted.and_then(|()| marks.map_or(Ok(()), save));
                 let result = saved.map(|()| self.offer(&offer));
-                Some(DepotEvent::Offered { pull, result })
+                Some(DepotEvent::Offered { pull, result, mark: None })
             }
             DepotTask::Store { pull, t, index, chunk } => Some(self.store(pull, &t, index, &chunk)),
-            DepotTask::Install { pull, t, .. } => {
-                Some(DepotEvent::Installed { pull, result: permitted.and_then(|()| self.install(&t)) })
+            DepotTask::Install { pull, permit, t, profile, activate } => {
+                let (audit, now) = audit;
+                let command = AuditCommand::object(&t, None, &profile, activate);
+                let begun = permitted.and_then(|()| audit.begin(now, &permit, &command));
+                let result = begun.clone().and_then(|_| self.install(&t));
+                let why = result.as_ref().err().map(Error::to_string);
+                let mark = begun.ok().and_then(|of| audit.end(now, of, why.as_deref().map_or(Ok(()), Err)));
+                Some(DepotEvent::Installed { pull, result, mark })
             }
             DepotTask::Forget { t } => {
                 self.incoming.remove(&t);
                 None
             }
-            DepotTask::LetGo { .. } | DepotTask::ForgetOwed { .. } => None,
+            DepotTask::LetGo { .. } | DepotTask::ForgetOwed { .. } | DepotTask::Unattended { .. } => None,
             DepotTask::CheckKeys => {
                 // These worlds have one controller a rig: either it may deploy or nobody may.
                 if permitted.is_err() {

@@ -5,6 +5,7 @@
 //! A [`World`] is spoken to by the names of its inhabitants. [`stranger`] adds peers of other
 //! makes: whatever a test wants to say on a wire, and the manners of the Go node.
 
+mod audit;
 mod depot;
 mod found;
 pub mod kad;
@@ -237,7 +238,7 @@ impl World {
     /// Begins a call without letting time pass.
     pub fn begin_call(&mut self, from: &str, to: &str, payload: Payload, timeout: Duration) -> u64 {
         let peer = self.id(to).to_string();
-        self.command(from, |call| Command::Call { call, peer, payload, timeout })
+        self.command(from, |call| Command::Call { call, peer, payload, id: None, timeout })
     }
 
     /// Runs until a call that was begun is over.
@@ -276,7 +277,8 @@ impl World {
     /// the peer takes no chunked deployments.
     pub fn deployed(&mut self, call: u64) -> Result<Option<(Option<u32>, bool)>> {
         match self.finish(call)? {
-            Answer::Deployed { slot, already } => Ok(Some((slot, already))),
+            Answer::Deployed { slot, already, .. } => Ok(Some((slot, already))),
+            Answer::NotDeployed { why, .. } => Err(why),
             Answer::Plain => Ok(None),
             other => Err(Error::Failed(format!("unexpected {other:?}"))),
         }

@@ -1,17 +1,18 @@
 //! A node of the simulated world: identity, registry, mesh, and per connection the session's halves.
 
+use super::audit::Audit;
 use super::depot::Depot;
 use super::packets::Packets;
 use super::{Actor, ConnId, Event, Wire, World};
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
 use crate::identity::{Identity, Role};
 use crate::mesh::{
-    Answer, CHUNK1, DepotTask, DialId, GOSSIP1, Input, Intents, JobId, JobResult, LinkId, MarksSnapshot, MarksTable,
-    Mesh, MeshConfig, Output, Permit, UEPS1, Work,
+    Answer, AuditSink as _, CHUNK1, DepotTask, DialId, GOSSIP1, Input, Intents, JobId, JobResult, LinkId,
+    MarksSnapshot, MarksTable, Mesh, MeshConfig, Output, Permit, UEPS1, Work, failure_of, not_recorded,
 };
 use crate::message::{Announcement, Message};
 use crate::miners::{LogSlice, MinerState, MinerStats};
-use crate::peers::{Admission, Grants, Peer, PeerAuthMode, PeerRegistry};
+use crate::peers::{Admission, AuditMark, Grants, Peer, PeerAuthMode, PeerRegistry};
 use crate::session::secure::{Fault, Statement};
 use crate::session::{
     Asked, Challenges, Dialled, DialogueConfig, Established, HalfOpen, Inbound, InboundLimits, Initiator, Known,
@@ -111,6 +112,7 @@ pub(super) struct SimNode {
     /// The handlers of packets.
     pub(super) intents: Intents,
     pub(super) rig: Rig,
+    pub(super) audit: Audit,
     pub(super) skew_s: i64,
     /// Messages that the node handed to its embedder.
     pub(super) embedder: Vec<Message>,
@@ -149,6 +151,7 @@ impl SimNode {
             mesh,
             intents,
             rig,
+            audit: Audit::default(),
             skew_s: 0,
             embedder: Vec::new(),
             challenges: Challenges::new(),
@@ -247,7 +250,29 @@ impl SimNode {
     }
 
     /// What the runtime's jobs do, at once and in memory.
-    fn work(&mut self, now: Time, permit: &Permit, marks: Option<MarksSnapshot>, work: Work) -> Result<JobResult> {
+    fn work(
+        &mut self,
+        now: Time,
+        permit: &Permit,
+        marks: Option<MarksSnapshot>,
+        work: Work,
+    ) -> (Result<JobResult>, Option<AuditMark>) {
+        if let Err(e) = self.admit(now, permit, marks) {
+            return (Err(e), None);
+        }
+        let (t, Some(command)) = (wall(now, self.skew_s).wall, work.audited()) else {
+            return (self.carry_out(work), None);
+        };
+        let of = match self.audit.begin(t, permit, &command) {
+            Ok(of) => of,
+            Err(e) => return (Ok(JobResult::NotRecorded(not_recorded(&e))), None),
+        };
+        let result = self.carry_out(work);
+        let mark = self.audit.end(t, of, failure_of(&result).as_deref().map_or(Ok(()), Err));
+        (result, mark)
+    }
+
+    fn admit(&mut self, now: Time, permit: &Permit, marks: Option<MarksSnapshot>) -> Result<()> {
         if let Some(grant) = permit.grant {
             self.registry.read().grants(&permit.key, wall(now, self.skew_s).wall).require(grant)?;
         }
@@ -257,6 +282,10 @@ impl SimNode {
             }
             self.save(marks);
         }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, work: Work) -> Result<JobResult> {
         match work {
             Work::Stats => {
                 let miners = vec![MinerStats::new("sim-1", "sim", MinerState::Running)];
@@ -312,7 +341,7 @@ impl SimNode {
             saved = Some(marks);
             Ok(())
         };
-        let event = self.rig.depot.work(task, permitted, &mut save);
+        let event = self.rig.depot.work(task, permitted, (&self.audit, now.wall), &mut save);
         if let Some(marks) = saved {
             self.save(marks);
         }
@@ -419,9 +448,9 @@ impl World {
         let now = self.now;
         let node = self.node_mut(name);
         if !node.rig.hung {
-            let result = node.work(now, permit, marks, work);
+            let (result, mark) = node.work(now, permit, marks, work);
             let at = wall(now, node.skew_s);
-            node.mesh.handle_input(at, Input::JobDone { job, result });
+            node.mesh.handle_input(at, Input::JobDone { job, result, mark });
         }
     }
 

@@ -74,7 +74,7 @@ impl World {
     /// As the calls of a controller.
     pub fn packet(&mut self, from: &str, to: &str, header: Header, payload: &[u8]) -> Result<Value> {
         let (peer, payload, timeout) = (self.id(to).to_string(), payload.to_vec(), Duration::from_secs(10));
-        let call = self.command(from, |call| Command::Ueps { call, peer, header, payload, timeout });
+        let call = self.command(from, |call| Command::Ueps { call, peer, header, payload, id: None, timeout });
         match self.finish(call)? {
             Answer::Intent(answer) => answer.into_result(),
             Answer::Reply { message, .. } => match message.parse::<ErrorPayload>() {

@@ -137,10 +137,7 @@ fn a_wrong_code_learns_nothing_gets_nothing_and_uses_up_nothing() {
 #[test]
 fn guesses_are_few_per_address_and_two_hundred_in_all() {
     let farm = farm(Config { handshakes_per_s: 1000, ..Config::default() });
-    let guess = |n: u64, last: u8| match Hand::new(n, last, &farm.at).shake_out(&wrong(n)) {
-        Some(reason) => reason,
-        None => String::new(),
-    };
+    let guess = |n: u64, last: u8| Hand::new(n, last, &farm.at).shake_out(&wrong(n)).unwrap_or_default();
     for n in 0..20 {
         assert_eq!(guess(n, 2), "", "{n}");
     }
@@ -346,9 +343,7 @@ fn the_code_of_an_enrolment_pairs_nobody_and_the_other_way_round() {
 #[test]
 fn a_paired_key_that_shows_another_signing_key_is_refused() {
     let farm = farm(Config::default());
-    let hand = Hand::new(1, 2, &farm.at);
-    let Identity { .. } = &hand.own;
-    assert!(hand.shake_in(&farm.link.code));
+    assert!(Hand::new(1, 2, &farm.at).shake_in(&farm.link.code));
     // The same X25519 key with another Ed25519 key, as of somebody who read only one of the two files.
     let mut other = Hand::new(1, 2, &farm.at);
     let secret = rigmesh::identity::SecretKey::from_bytes(*other.own.secret().to_bytes());

@@ -100,6 +100,17 @@ fn a_miner_is_shipped_run_replaced_and_taken_back_by_hand_and_by_the_rig_itself(
 
     pair.controller.run(&["rollback", "rig-1", "nothing"]).fails(1, &["nothing"]);
     pair.controller.run(&["rollback", "rig-1", "xmrig", "--to", "99"]).fails(1, &["99"]);
+    // Every deployment and every way back stands in both logs, with nothing of the profile in it.
+    let theirs = pair.controller.path("audit");
+    let against = ["audit", "verify", "--against", text(&theirs)];
+    let answer = pair.rig.run(&against).ok();
+    // Three deployments, a start that failed and one that did not, four ways back.
+    assert!(answer.out.contains("9 places lie on it"), "{answer:?}");
+    let shown = pair.rig.rows(&["audit", "show", "--lines", "100"]);
+    let arrived: Vec<&Value> = shown.iter().filter(|row| row["what"] == "deploy_offer").collect();
+    assert_eq!(arrived.len(), 3, "{shown:?}");
+    assert_eq!((&arrived[0]["args"]["version"], &arrived[0]["args"]["profile"]), (&"6.1".into(), &"main".into()));
+    assert!(shown.iter().all(|row| !row.to_string().contains("4Wallet")));
     // The owner at the rig itself sees and does the same.
     assert!(pair.rig.run(&["versions", "self"]).ok().out.contains("xmrig 2"));
     pair.rig.run(&["rollback", "self", "xmrig", "--to", "1"]).ok();
@@ -187,6 +198,12 @@ fn a_daemon_keeps_what_it_owes_to_a_rig_that_is_away_and_can_be_told_to_forget()
     let _rigs = rig.serve_with(&["--listen", &address]);
     controller.run(&["ping", "rig-1"]).ok(); // it is met again
     eventually("the rig to get what it is owed", 30, || rig.path("slots/xmrig/1/xmrig").exists());
+    // Nobody waited for it any more; where the rig's log says so is noted all the same.
+    let owed = |row: &Value| row["args"]["owed"] == true && row.get("open").is_none();
+    eventually("the end to be recorded", 20, || controller.rows(&["audit", "show"]).iter().any(owed));
+    let theirs = controller.path("audit");
+    let answer = rig.run(&["audit", "verify", "--against", text(&theirs)]).ok();
+    assert!(answer.out.contains("1 places lie on it"), "{answer:?}");
     drop(daemon);
 }
 

@@ -112,6 +112,13 @@ fn a_plain_listener_takes_packets_of_the_keys_it_knows_and_each_once() {
     assert!(answer_to(&address, &build(r#"{"at":1700000000000}"#)).contains("before the start of this node"));
     assert_eq!(status(&rig)["paused"], Value::Null);
 
+    // What came over TCP has no key of a node: the machine's own, and the name of the pre-shared one.
+    let rows = rig.rows(&["audit", "show", "--lines", "100"]);
+    let begun: Vec<&Value> = rows.iter().filter(|row| row["what"] == "ueps").collect();
+    assert_eq!((begun.len(), &begun[0]["who"]), (4, &json!("local")), "{rows:?}");
+    assert_eq!((&begun[0]["args"]["key"], &begun[0]["args"]["profile"]), (&json!("panel"), &json!("night")));
+    assert!(rows.iter().any(|row| row["what"] == "resume_miner" && row["who"] == "local"));
+
     // The same after a restart, when the window is gone.
     let listen = address.clone();
     daemon.kill();

@@ -1,5 +1,6 @@
 //! What can be typed: argh structs, and the options that stand anywhere on the line.
 
+mod audit;
 mod bundle;
 mod deploy;
 mod dht;
@@ -11,6 +12,7 @@ mod peers;
 mod seal;
 mod wire;
 
+pub(crate) use audit::{Audit, AuditCommand, AuditShow, AuditVerify};
 pub(crate) use bundle::{BundleArgs, BundleCommand, BundleCreate, BundleExtract, BundleInspect, BundleVerify};
 pub(crate) use deploy::{Deploy, Rollback, Versions};
 pub(crate) use dht::{
@@ -145,6 +147,7 @@ pub(crate) enum Command {
     Pause(Pause),
     Resume(Resume),
     Logs(Logs),
+    Audit(Audit),
     Profiles(Profiles),
     Deploy(Deploy),
     Versions(Versions),

@@ -1,5 +1,6 @@
 //! The controller's side of deployments: turns, offers, chunks that are asked for, and what is owed.
 
+use super::super::audit::mark_in;
 use super::super::io::{Answer, CallId, DepotTask, FeedId, FeedObject, LinkId, Output, Owed};
 use super::super::{Mesh, not_connected};
 use super::feed::{Feed, Stage};
@@ -9,6 +10,7 @@ use crate::base::{Error, Now, Result};
 use crate::message::{
     ChunkGet, DeployCancel, DeployDone, DeployOffer, ErrorCode, Message, MessageType, OfferState, Payload, RawPayload,
 };
+use crate::peers::AuditMark;
 use crate::session::Lane;
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,15 +167,30 @@ impl Mesh {
     pub(in crate::mesh) fn finish_feed(&mut self, now: Now, id: FeedId, result: Result<Answer>) {
         let Some(feed) = self.feeds.remove(id) else { return };
         match &result {
-            Ok(_) => log::info!(target: "deploy", peer = feed.peer.as_str(), object = feed.object.t.as_str(); "done"),
-            Err(e) => {
+            Err(e) | Ok(Answer::NotDeployed { why: e, .. }) => {
                 log::warn!(target: "deploy", peer = feed.peer.as_str(), object = feed.object.t.as_str(); "failed: {e}")
             }
+            Ok(_) => log::info!(target: "deploy", peer = feed.peer.as_str(), object = feed.object.t.as_str(); "done"),
         }
-        if let Some(call) = feed.call {
-            self.answer(call, result);
+        match feed.call {
+            Some(call) => self.answer(call, result),
+            None => self.note_unattended(&feed, &result),
         }
         self.owed_changed(now);
+    }
+
+    /// Whoever asked for it was told that the rig is away, or lived in an earlier process: what the rig did in the end is
+    /// recorded all the same.
+    fn note_unattended(&mut self, feed: &Feed, result: &Result<Answer>) {
+        let Some(rig) = feed.link().and_then(|link| self.links.link(link)).map(|link| link.key) else { return };
+        let (failed, mark) = match result {
+            Ok(Answer::Deployed { mark, .. }) => (None, *mark),
+            Ok(Answer::NotDeployed { why, mark }) => (Some(why.to_string()), Some(*mark)),
+            Ok(_) => return,
+            Err(e) => (Some(e.to_string()), None),
+        };
+        let task = DepotTask::Unattended { rig, t: feed.object.t.clone(), failed, mark };
+        self.outputs.push_back(Output::Depot(task));
     }
 
     /// A link was proven, or its peer showed whether it announces itself.
@@ -215,7 +232,7 @@ impl Mesh {
     /// The reply to an offer. `false` when it is the reply to something else.
     pub(in crate::mesh) fn handle_offer_reply(&mut self, now: Now, request: &str, message: &Message) -> bool {
         let Some(id) = self.feeds.by_request(request) else { return false };
-        let refused = |code, message: String| Error::Remote { code, message };
+        let mark = mark_in(&message.payload);
         match message.payload() {
             Ok(Payload::DeployState(state)) => match state.state {
                 OfferState::Need | OfferState::Have => {
@@ -226,14 +243,17 @@ impl Mesh {
                     }
                 }
                 OfferState::Installed => {
-                    self.finish_feed(now, id, Ok(Answer::Deployed { slot: state.slot, already: true }));
+                    self.finish_feed(now, id, Ok(Answer::Deployed { slot: state.slot, already: true, mark }));
                 }
                 OfferState::Busy => self.feeds.postpone(now.mono, id),
                 OfferState::Refused | OfferState::Unknown => {
                     self.finish_feed(now, id, Err(refused_because(state.reason)));
                 }
             },
-            Ok(Payload::Error(e)) => self.finish_feed(now, id, Err(refused(e.code, e.message))),
+            Ok(Payload::Error(e)) => {
+                let why = Error::Remote { code: e.code, message: e.message };
+                self.finish_feed(now, id, not_deployed(why, mark));
+            }
             Ok(_) => self.finish_feed(now, id, Err(Error::malformed("deploy_state", "another type came"))),
             Err(e) => self.finish_feed(now, id, Err(e)),
         }
@@ -276,15 +296,22 @@ impl Mesh {
         self.read_next(id);
     }
 
-    pub(in crate::mesh) fn handle_deploy_done(&mut self, now: Now, link: LinkId, done: &DeployDone) {
+    pub(in crate::mesh) fn handle_deploy_done(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        done: &DeployDone,
+        mark: Option<AuditMark>,
+    ) {
         let Some(id) = self.feeds.by_number(link, done.h) else { return };
         if self.feeds.feed_mut(id).is_none_or(|f| f.object.t != done.t) {
             return;
         }
         let result = match (done.ok, done.code) {
-            (true, _) => Ok(Answer::Deployed { slot: done.slot, already: false }),
+            (true, _) => Ok(Answer::Deployed { slot: done.slot, already: false, mark }),
             (false, code) => {
-                Err(Error::Remote { code: code.unwrap_or(ErrorCode::OPERATION_FAILED), message: done.error.clone() })
+                let code = code.unwrap_or(ErrorCode::OPERATION_FAILED);
+                not_deployed(Error::Remote { code, message: done.error.clone() }, mark)
             }
         };
         self.finish_feed(now, id, result);
@@ -315,5 +342,13 @@ impl Mesh {
         for call in calls {
             self.answer(call, Err(Error::ShuttingDown));
         }
+    }
+}
+
+/// The rig tried and failed: with the place of its audit chain, when it names one.
+fn not_deployed(why: Error, mark: Option<AuditMark>) -> Result<Answer> {
+    match mark {
+        Some(mark) => Ok(Answer::NotDeployed { why, mark }),
+        None => Err(why),
     }
 }

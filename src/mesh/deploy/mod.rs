@@ -14,6 +14,7 @@ mod pulling;
 pub(crate) use feed::Feeds;
 pub(crate) use pull::{CHUNK_BYTES, Pulls};
 
+use super::audit::mark_in;
 use super::io::{DepotEvent, DepotTask, LinkId, Output};
 use super::{MARKS_EVERY, Mesh};
 use crate::base::{Error, Now};
@@ -41,7 +42,7 @@ impl Mesh {
         }
         match message.payload() {
             Ok(Payload::ChunkGet(get)) => self.handle_chunk_get(now, link, &get),
-            Ok(Payload::DeployDone(done)) => self.handle_deploy_done(now, link, &done),
+            Ok(Payload::DeployDone(done)) => self.handle_deploy_done(now, link, &done, mark_in(&message.payload)),
             Ok(Payload::DeployCancel(cancel)) => self.handle_deploy_cancel(now, link, &cancel),
             _ => log::debug!(target: "deploy", link = link.0, kind = message.kind.as_str(); "dropped: malformed"),
         }
@@ -66,9 +67,9 @@ impl Mesh {
     /// What the depot did.
     pub(in crate::mesh) fn handle_depot(&mut self, now: Now, event: DepotEvent) {
         match event {
-            DepotEvent::Offered { pull, result } => self.handle_offered(now, pull, result),
+            DepotEvent::Offered { pull, result, mark } => self.handle_offered(now, pull, result, mark),
             DepotEvent::Stored { pull, index, result } => self.handle_stored(now, pull, index, result),
-            DepotEvent::Installed { pull, result } => self.end_pull(now, pull, result),
+            DepotEvent::Installed { pull, result, mark } => self.end_pull(now, pull, result, mark),
             DepotEvent::Read { feed, h, index, chunk } => self.handle_read(now, feed, h, index, chunk),
             DepotEvent::MarksFailed => {
                 self.marks.touch();

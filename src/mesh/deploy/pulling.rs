@@ -1,8 +1,10 @@
 //! The rig's side of deployments: offers, chunks that arrive, the install, and permissions that change meanwhile.
 
 use super::super::Mesh;
+use super::super::audit::with_mark;
 use super::super::codes::code_of;
 use super::super::io::{DepotTask, LinkId, Offered, Output, Permit, PullId, Stored};
+use super::super::worker;
 use super::NO_PERMISSION;
 use super::pull::{Arrival, CHUNK_BYTES, Due, Pull, Stage};
 use crate::base::{Error, Now, Result};
@@ -10,7 +12,7 @@ use crate::bundle::OBJECT_BYTES_MAX_V1;
 use crate::message::{
     ChunkGet, DeployCancel, DeployDone, DeployOffer, DeployState, ErrorCode, Message, OfferState, Payload,
 };
-use crate::peers::Grants;
+use crate::peers::{AuditMark, Grants};
 use crate::session::Lane;
 use std::time::Duration;
 
@@ -31,9 +33,9 @@ impl Mesh {
                 return self.say_state(now, link, &message, &offer, OfferState::Busy, 0, None, "");
             }
             // The same key asks how far we are, perhaps over a new link and under a new number.
-            (pull.link, pull.h) = (link, offer.h);
+            (pull.link, pull.h, pull.offer) = (link, offer.h, message.clone());
             match pull.stage {
-                Stage::Opening => pull.offer = message,
+                Stage::Opening => {}
                 Stage::Pulling => {
                     let missing = pull.outstanding().saturating_mul(CHUNK_BYTES);
                     pull.ask_anew(now.mono);
@@ -79,7 +81,13 @@ impl Mesh {
         self.reply(now, link, request, &Payload::DeployState(state));
     }
 
-    pub(in crate::mesh) fn handle_offered(&mut self, now: Now, id: PullId, result: Result<Offered>) {
+    pub(in crate::mesh) fn handle_offered(
+        &mut self,
+        now: Now,
+        id: PullId,
+        result: Result<Offered>,
+        mark: Option<AuditMark>,
+    ) {
         let Some(pull) = self.pulls.pull_mut(id) else { return };
         let (link, request) = (pull.link, pull.offer.clone());
         let asked = DeployOffer { t: pull.t.clone(), h: pull.h, ..DeployOffer::default() };
@@ -95,7 +103,14 @@ impl Mesh {
             }
             Ok(Offered::Installed { slot }) => {
                 self.pulls.remove(id);
-                self.say_state(now, link, &request, &asked, OfferState::Installed, 0, Some(slot), "");
+                let state = DeployState {
+                    t: asked.t,
+                    h: asked.h,
+                    state: OfferState::Installed,
+                    slot: Some(slot),
+                    ..Default::default()
+                };
+                self.reply_marked(now, link, &request, Payload::DeployState(state), mark);
             }
             Ok(Offered::Refused(reason)) => {
                 self.pulls.remove(id);
@@ -104,7 +119,7 @@ impl Mesh {
             }
             Err(e) => {
                 self.pulls.remove(id);
-                self.refuse(now, link, &request, code_of(&e), &e.to_string());
+                self.reply_marked(now, link, &request, worker::error(code_of(&e), &e.to_string()), mark);
             }
         }
     }
@@ -126,10 +141,13 @@ impl Mesh {
         let trust_all = self.config.trust_all;
         let Some(pull) = self.pulls.pull_mut(id) else { return };
         pull.stage = Stage::Installing;
+        let (key, link, offer) = (pull.key, pull.link, pull.offer.clone());
+        let origin = self.origin(link, &offer);
+        let Some(pull) = self.pulls.pull_mut(id) else { return };
         let grant = (!trust_all).then_some(Grants::DEPLOY);
         let task = DepotTask::Install {
             pull: id,
-            permit: Permit { key: pull.key, grant },
+            permit: Permit { key, grant, origin },
             t: pull.t.clone(),
             profile: pull.profile.clone(),
             activate: pull.activate,
@@ -166,12 +184,12 @@ impl Mesh {
         };
         match fault {
             None => self.drive_pull(now, id),
-            Some(why) => self.end_pull(now, id, Err(Error::Failed(why))),
+            Some(why) => self.end_pull(now, id, Err(Error::Failed(why)), None),
         }
     }
 
     /// Tells the controller how it ended.
-    pub(in crate::mesh) fn end_pull(&mut self, now: Now, id: PullId, result: Result<u32>) {
+    pub(in crate::mesh) fn end_pull(&mut self, now: Now, id: PullId, result: Result<u32>, mark: Option<AuditMark>) {
         let Some(pull) = self.pulls.remove(id) else { return };
         let done = match &result {
             Ok(slot) => DeployDone { ok: true, slot: Some(*slot), ..DeployDone::default() },
@@ -185,7 +203,8 @@ impl Mesh {
             }
         }
         let done = DeployDone { t: pull.t, h: pull.h, ..done };
-        self.send_request(now, pull.link, &Payload::DeployDone(done));
+        let done = Payload::DeployDone(done);
+        self.send_request(now, pull.link, &with_mark(&done, mark).unwrap_or(done));
     }
 
     /// Pings, asking again, letting go.

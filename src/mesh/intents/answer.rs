@@ -2,6 +2,7 @@
 
 use crate::base::{Error, Result, check_json};
 use crate::message::ErrorCode;
+use crate::peers::AuditMark;
 use crate::wire::ueps::{Header, Key, Packet, encode_to};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,17 +22,20 @@ pub struct IntentAnswer {
     /// What the handler said.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     body: Value,
+    /// Where the rig's audit log says how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    audit: Option<AuditMark>,
 }
 
 impl IntentAnswer {
     /// It was carried out.
     pub(crate) fn done(packet: &Packet<'_>, body: Value) -> IntentAnswer {
-        IntentAnswer { re: hex::encode(packet.hmac()), ok: true, code: 0, error: String::new(), body }
+        IntentAnswer { re: hex::encode(packet.hmac()), ok: true, code: 0, error: String::new(), body, audit: None }
     }
 
     /// It was not.
     pub(crate) fn refused(packet: &Packet<'_>, code: i64, error: String) -> IntentAnswer {
-        IntentAnswer { re: hex::encode(packet.hmac()), ok: false, code, error, body: Value::Null }
+        IntentAnswer { re: hex::encode(packet.hmac()), ok: false, code, error, body: Value::Null, audit: None }
     }
 
     /// Reads the payload of a verified packet.
@@ -46,6 +50,21 @@ impl IntentAnswer {
     /// Whether it answers the packet with this HMAC. Whoever hears answers where packets come as well must ask.
     pub fn answers(&self, hmac: &[u8; 32]) -> bool {
         self.re == hex::encode(hmac)
+    }
+
+    /// The audit log's line about it.
+    pub(crate) fn mark(&mut self, mark: Option<AuditMark>) {
+        self.audit = mark;
+    }
+
+    /// The place on the rig's audit chain where it says how this ended; `None` from one that keeps none.
+    pub fn audit_mark(&self) -> Option<AuditMark> {
+        self.audit
+    }
+
+    /// Why it was not carried out, if it was not.
+    pub fn failure(&self) -> Option<&str> {
+        (!self.ok).then_some(self.error.as_str())
     }
 
     /// What the handler said; null when it said nothing.
@@ -68,8 +87,8 @@ impl IntentAnswer {
         let header = Header::new(intent);
         if encode_to(&header, &payload(self)?, key, &mut bytes).is_err() {
             let (code, error) = (ErrorCode::OPERATION_FAILED, "done, but the answer is too long for a packet");
-            let short =
-                IntentAnswer { code, error: error.to_owned(), ok: false, body: Value::Null, re: self.re.clone() };
+            let (re, audit) = (self.re.clone(), self.audit);
+            let short = IntentAnswer { code, error: error.to_owned(), ok: false, body: Value::Null, re, audit };
             encode_to(&header, &payload(&short)?, key, &mut bytes)?;
         }
         Ok(bytes)

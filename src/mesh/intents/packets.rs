@@ -46,7 +46,8 @@ impl Mesh {
             log::warn!(target: "dispatcher", peer = message.from.as_str(), intent = packet.packet().header().intent; "packet refused: {why}");
             return self.refuse(now, id, &message, ErrorCode::UNAUTHORIZED, &why);
         }
-        let permit = Permit { key, grant: grant.filter(|_| !self.config.trust_all) };
+        let origin = self.origin(id, &message);
+        let permit = Permit { key, grant: grant.filter(|_| !self.config.trust_all), origin };
         let context = IntentContext::new(IntentSource::Peer(key), grants);
         // Whatever its intent, a handler may change something: nobody may repeat the message after a crash.
         let marks = self.marks.is_dirty().then(|| self.snapshot_marks(now));

@@ -4,12 +4,14 @@ use super::executor::{Each, Executor, Tally};
 use super::rows::{About, result_row};
 use super::{DeployMiner, Rigs, Summary};
 use crate::base::{Error, Result};
-use crate::mesh::FeedInfo;
+use crate::mesh::{AuditCommand, FeedInfo};
 use crate::message::VersionItem;
 use crate::miners::{self, Profile};
 use crate::node::deploy::{Deployed, Deployment, check_one_message};
+use crate::runtime::install::Installer;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A row at least this often, so that whoever reads knows we live.
@@ -45,7 +47,9 @@ impl Executor<'_> {
         }
         let mut tally = Tally::new(each);
         if asked.own {
-            let done = self.shared.installer().and_then(|installer| deployment.install_on(installer));
+            let done = self.shared.installer().and_then(|installer| {
+                self.shared.record_local(&deployment.command(), || deployment.install_on(installer))
+            });
             tally.add(&self.own(), done.map(|slot| deployed_row(&Deployed { slot: Some(slot), already: false })));
         }
         let abouts: BTreeMap<String, About> = asked.peers.iter().map(|p| (p.clone(), self.about(p))).collect();
@@ -87,7 +91,9 @@ impl Executor<'_> {
             return Ok(tally.summary());
         }
         if own {
-            let stored = self.profile_manager().and_then(|p| p.save_profile(profile));
+            let command = AuditCommand::new("deploy", json!({ "type": "profile", "name": profile.id }));
+            let manager = self.profile_manager();
+            let stored = manager.and_then(|p| self.shared.record_local(&command, || p.save_profile(profile)));
             tally.add(&self.own(), stored.map(|()| row("stored")));
         }
         for (peer, stored) in self.controller.sweep_deploy_profile(peers, profile) {
@@ -168,7 +174,10 @@ impl Executor<'_> {
         let mut tally = Tally::new(each);
         let row = |now: String| json!({ "now": now });
         if asked.own {
-            tally.add(&self.own(), self.shared.installer().and_then(|i| i.roll_back(miner, slot)).map(row));
+            let command = AuditCommand::rollback(miner, slot);
+            let back = |i: &Arc<Installer>| self.shared.record_local(&command, || i.roll_back(miner, slot));
+            let done = self.shared.installer().and_then(back);
+            tally.add(&self.own(), done.map(row));
         }
         for (peer, now) in self.controller.sweep_rollback(&asked.peers, miner, slot) {
             tally.add(&self.about(&peer), now.map(row));

@@ -85,7 +85,7 @@ impl Executor<'_> {
         let info = self.shared.connect_found(address, expected.as_ref(), CONNECT_MAX)?;
         self.refuse_own(info.peer)?;
         if let Some(grants) = grants {
-            self.shared.registry.allow(&info.key, grants, "cli")?;
+            self.allow(&info.key, grants)?;
         }
         let tls = info.certificate.map(Some);
         let place = if info.dialled { info.address.as_str() } else { "" };

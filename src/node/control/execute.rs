@@ -8,7 +8,7 @@ use super::{Failure, Request, Rigs, Summary, transfer};
 use crate::base::{Error, Result, is_plain_name};
 use crate::identity::{NodeId, PublicKey};
 use crate::mesh::ThreatInfo;
-use crate::mesh::{Answer, Command};
+use crate::mesh::{Answer, AuditCommand, Command};
 use crate::message::{Logs, MessageType, Payload, Stats, parse_response};
 use crate::miners::{self, MinerInstance, MinerManager, Profile, StartRequest};
 use crate::node::{Controller, Node, Shared, Transport, uplink};
@@ -213,7 +213,7 @@ impl Executor<'_> {
         };
         self.refuse_own(id)?;
         match (grants, key) {
-            (Some(grants), Some(key)) => self.shared.registry.allow(&key, grants, "cli")?,
+            (Some(grants), Some(key)) => self.allow(&key, grants)?,
             (Some(_), None) => {
                 return Err(Error::Config(
                     "a grant goes by the whole key: name it with --key, not the node id".to_owned(),
@@ -260,7 +260,7 @@ impl Executor<'_> {
         let grants: Grants = grant.map_or(Ok(Grants::NONE), str::parse)?;
         check_name(name)?;
         self.refuse_own(key.node_id())?;
-        self.shared.registry.allow(&key, grants, "cli")?;
+        self.allow(&key, grants)?;
         if name.is_some() && self.shared.registry.peer(&key.node_id().to_string()).is_none() {
             self.add_by_hand(key.node_id(), Some(key), name, "", None)?;
         }
@@ -271,9 +271,17 @@ impl Executor<'_> {
         Ok(one())
     }
 
+    /// Who may do what is changed by this machine's owner, which is recorded as commands are.
+    pub(super) fn allow(&self, key: &PublicKey, grants: Grants) -> Result<()> {
+        let names: Vec<&str> = grants.names().collect();
+        let command = AuditCommand::new("allow", json!({ "key": key.to_base64(), "grants": names }));
+        self.shared.record_local(&command, || self.shared.registry.allow(key, grants, "cli"))
+    }
+
     fn peers_revoke(&self, selector: &str, each: Each<'_>) -> Result<Summary> {
         let key = PublicKey::from_base64(selector).or_else(|_| self.key_of(selector))?;
-        self.shared.registry.revoke(&key)?;
+        let command = AuditCommand::new("revoke", json!({ "key": key.to_base64() }));
+        self.shared.record_if_possible(&command, || self.shared.registry.revoke(&key))?;
         self.shared.control.send(Command::AccessChanged, None, 0)?;
         self.row_of_key(&key, each)
     }
@@ -402,9 +410,13 @@ impl Executor<'_> {
             Answer::ClockBehind(behind) => behind,
             _ => None,
         };
+        let audit = self.shared.audit.as_ref().and_then(|audit| {
+            audit.open(self.shared.clock.now().wall);
+            audit.trouble()
+        });
         let uptime = self.shared.clock.mono().since(crate::base::Time::ZERO);
         let held = self.shared.miners.as_ref().and_then(|miners| miners.held());
-        let status = own_status(info.role.as_str(), uptime, &stats, held, behind);
+        let status = own_status(info.role.as_str(), uptime, &stats, held, behind, audit);
         Ok(with(status, "ueps", self.own_packets()))
     }
 
@@ -431,7 +443,9 @@ impl Executor<'_> {
         let miners = self.miners()?;
         let profile = profile.map(|id| self.profile_manager()?.profile(id)).transpose()?;
         let request = StartRequest { miner_type: miner_type.to_owned(), profile, config: config.cloned() };
-        Ok(miners.start_miner(&request)?.name())
+        let command =
+            AuditCommand::start(miner_type, request.profile.as_ref().map(|p| p.id.as_str()), config.is_some());
+        self.shared.record_local(&command, || Ok(miners.start_miner(&request)?.name()))
     }
 
     fn stop(&self, rigs: &Rigs, miner: Option<&str>, all_miners: bool, each: Each<'_>) -> Result<Summary> {
@@ -441,7 +455,11 @@ impl Executor<'_> {
             match self.own_names(miner, all_miners) {
                 Ok(names) => {
                     for name in names {
-                        let stopped = self.miners().and_then(|m| m.stop_miner(&name));
+                        let command = AuditCommand::miner(&MessageType::StopMiner, Some(&name));
+                        let stop = |m: &Arc<dyn MinerManager>| {
+                            self.shared.record_if_possible(&command, || m.stop_miner(&name))
+                        };
+                        let stopped = self.miners().and_then(stop);
                         tally.add(&self.own(), stopped.map(|()| json!({ "miner": name })));
                     }
                 }
@@ -461,9 +479,15 @@ impl Executor<'_> {
         let mut tally = Tally::new(each);
         let row = |names: String| json!({ "miners": names });
         if asked.own {
-            let done = self
-                .miners()
-                .and_then(|m| pause_or_resume(m.as_ref(), miner.map(str::to_owned), (!resume).then_some(PAUSED)));
+            let kind = if resume { MessageType::ResumeMiner } else { MessageType::PauseMiner };
+            let command = AuditCommand::miner(&kind, miner);
+            let done = self.miners().and_then(|m| {
+                let act = || pause_or_resume(m.as_ref(), miner.map(str::to_owned), (!resume).then_some(PAUSED));
+                match resume {
+                    true => self.shared.record_local(&command, act),
+                    false => self.shared.record_if_possible(&command, act),
+                }
+            });
             tally.add(&self.own(), done.map(row));
         }
         let swept = if resume {

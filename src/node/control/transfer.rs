@@ -5,7 +5,7 @@ use super::executor::{Each, parse_key};
 use super::rows::{About, outcome_row};
 use crate::base::{Error, Result};
 use crate::formats::stmf;
-use crate::mesh::Command;
+use crate::mesh::{AuditCommand, Command};
 use crate::node::Shared;
 use crate::peers::{EXPORT_BYTES_MAX, MergeOutcome, Merged, open_registry, seal_registry};
 use crate::runtime::clock::{system_rng, wall};
@@ -57,7 +57,15 @@ pub(super) fn import(
         "access": export.access.as_ref().map(Vec::len),
         "with_access": with_access,
     }));
-    let rows = shared.registry.merge(shared.identity.id(), &export, with_access)?;
+    let merge = || shared.registry.merge(shared.identity.id(), &export, with_access);
+    // Without access it changes nobody's power.
+    let rows = if with_access {
+        let keys: Vec<String> = export.access.iter().flatten().map(|access| access.key.to_base64()).collect();
+        let args = json!({ "from": export.from.to_base64(), "keys": keys.len() });
+        shared.record_local(&AuditCommand::new("import", args), merge)?
+    } else {
+        merge()?
+    };
     if rows.iter().any(|row| matches!(row.outcome, Ok(MergeOutcome::Added | MergeOutcome::Allowed))) {
         shared.control.send(Command::AccessChanged, None, 0)?;
     }

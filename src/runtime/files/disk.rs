@@ -33,7 +33,7 @@ pub(crate) enum Change<'a> {
     File(&'a Path),
     /// Bytes are written at an offset.
     Write(&'a Path, u64, &'a [u8]),
-    /// Room is reserved for it.
+    /// Room is reserved for it, or its end is cut.
     Size(&'a Path),
     /// The mode is set.
     Mode,
@@ -419,6 +419,14 @@ impl DiskFile {
             }
         });
         reserved.map_err(|e| failed("reserve the space for", &self.path, &e))
+    }
+
+    /// Cuts what is behind the first `size` bytes.
+    pub(crate) fn cut(&self, size: u64) -> Result<()> {
+        self.disk
+            .pass(Change::Size(&self.path))
+            .and_then(|()| self.file.set_len(size))
+            .map_err(|e| failed("cut", &self.path, &e))
     }
 
     /// Sets exactly this mode, whatever the umask says.

@@ -22,15 +22,20 @@ pub(crate) enum Fault {
 
 /// What a power cut may undo.
 enum Loose {
-    Content(PathBuf),
+    /// With the content that is durable.
+    Content(PathBuf, Vec<u8>),
     Made(PathBuf),
-    Renamed { from: PathBuf, to: PathBuf, replaced: Option<(Vec<u8>, fs::Permissions)> },
+    Renamed {
+        from: PathBuf,
+        to: PathBuf,
+        replaced: Option<(Vec<u8>, fs::Permissions)>,
+    },
 }
 
 impl Loose {
     /// What lies at or below `from` is at `to` now.
     fn follow(&mut self, from: &Path, to: &Path) {
-        if let Loose::Content(p) | Loose::Made(p) = self
+        if let Loose::Content(p, _) | Loose::Made(p) = self
             && let Ok(rest) = p.strip_prefix(from)
         {
             // Joining an empty rest would add a slash.
@@ -85,15 +90,17 @@ impl FaultyDisk {
         self.0.lock().free = Some(free);
     }
 
-    /// Undoes what was not made durable, newest first: content becomes zeros, new names vanish, renames are
+    /// Undoes what was not made durable, newest first: changed content becomes zeros, new names vanish, renames are
     /// taken back. (Real disks may keep any part of it; this is the worst.)
     pub(crate) fn cut_power(&self) {
         let mut loose = std::mem::take(&mut self.0.lock().loose);
         while let Some(change) = loose.pop() {
             match change {
-                Loose::Content(path) => {
-                    if let Ok(meta) = fs::metadata(&path) {
-                        fs::write(&path, vec![0; meta.len() as usize]).unwrap();
+                Loose::Content(path, durable) => {
+                    if let Ok(mut bytes) = fs::read(&path) {
+                        let lost = |(i, byte): (usize, &mut u8)| *byte *= u8::from(durable.get(i) == Some(byte));
+                        bytes.iter_mut().enumerate().for_each(lost);
+                        fs::write(&path, bytes).unwrap();
                     }
                 }
                 Loose::Made(path) if path.is_dir() => fs::remove_dir_all(&path).unwrap(),
@@ -117,13 +124,13 @@ impl Inner {
         match change {
             Change::Folder(path) | Change::File(path) => self.loose.push(Loose::Made(path.to_owned())),
             Change::Write(path, ..) | Change::Size(path) => {
-                if !self.loose.iter().any(|l| matches!(l, Loose::Content(p) if p == path)) {
-                    self.loose.push(Loose::Content(path.to_owned()));
+                if !self.loose.iter().any(|l| matches!(l, Loose::Content(p, _) if p == path)) {
+                    self.loose.push(Loose::Content(path.to_owned(), fs::read(path).unwrap_or_default()));
                 }
             }
             Change::Mode => {}
             Change::Sync(path) => self.loose.retain(|loose| match loose {
-                Loose::Content(p) => p != path,
+                Loose::Content(p, _) => p != path,
                 Loose::Made(p) => p.parent() != Some(path),
                 Loose::Renamed { to, .. } => to.parent() != Some(path),
             }),
@@ -133,7 +140,7 @@ impl Inner {
                 self.loose.push(Loose::Renamed { from: from.to_owned(), to: to.to_owned(), replaced });
             }
             Change::Remove(path) => {
-                self.loose.retain(|l| !matches!(l, Loose::Content(p) | Loose::Made(p) if p.starts_with(path)));
+                self.loose.retain(|l| !matches!(l, Loose::Content(p, _) | Loose::Made(p) if p.starts_with(path)));
             }
         }
     }

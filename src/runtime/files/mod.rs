@@ -1,6 +1,7 @@
 //! Files: written so that a crash leaves the old or the new content, never half of either.
 
 pub(crate) mod atomic;
+pub(crate) mod audit;
 pub(crate) mod disk;
 pub(crate) mod extract;
 #[cfg(test)]

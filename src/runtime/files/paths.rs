@@ -79,6 +79,11 @@ impl Paths {
         self.data.join("record.seq")
     }
 
+    /// The folder of the audit log.
+    pub fn audit(&self) -> PathBuf {
+        self.data.join("audit")
+    }
+
     /// The folder of the DHT node.
     pub fn dht(&self) -> PathBuf {
         self.data.join("dht")

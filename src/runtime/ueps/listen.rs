@@ -7,9 +7,13 @@
 
 use super::NamedKey;
 use crate::base::{Error, Refusal, Result, Time};
-use crate::mesh::{IntentAnswer, IntentContext, IntentSource, Intents, ThreatInfo, grant_for_intent};
+use crate::mesh::{
+    AuditCommand, AuditSink as _, IntentAnswer, IntentContext, IntentSource, Intents, ThreatInfo, grant_for_intent,
+    not_recorded,
+};
 use crate::message::ErrorCode;
-use crate::peers::Grants;
+use crate::peers::{AuditBegin, AuditEntry, Grants};
+use crate::runtime::audit::AuditBook;
 use crate::runtime::clock::Clock;
 use crate::runtime::net::listen::Listener;
 use crate::runtime::threads::{STACK, Threads};
@@ -59,6 +63,7 @@ pub(crate) struct UepsStatus {
 struct Shared {
     keys: Vec<KeyState>,
     intents: Arc<Intents>,
+    audit: Option<Arc<AuditBook>>,
     threats: Mutex<Threats<IpAddr>>,
     connections: Mutex<BTreeMap<u64, Connection>>,
     next: AtomicU64,
@@ -87,6 +92,7 @@ impl UepsListener {
         address: &str,
         keys: Vec<NamedKey>,
         intents: Arc<Intents>,
+        audit: Option<Arc<AuditBook>>,
         clock: Clock,
         threads: Arc<Threads>,
     ) -> Result<UepsListener> {
@@ -102,6 +108,7 @@ impl UepsListener {
         let shared = Arc::new(Shared {
             keys: keys.into_iter().map(state).collect(),
             intents,
+            audit,
             threats: Threats::new(ThreatLimits::default()).into(),
             connections: Mutex::default(),
             next: AtomicU64::new(1),
@@ -232,7 +239,7 @@ impl<'a> Served<'a> {
         let Some((key, packet)) = self.verify(frame) else { return self.handle_forgery() };
         (self.key, self.until) = (Some(key), Instant::now() + IDLE_MAX);
         let answer = match self.admit(key, &packet) {
-            Ok(context) => self.shared.intents.carry_out(&context, &packet),
+            Ok(context) => self.carry_out(key, &context, &packet),
             Err((code, why)) => {
                 let intent = packet.header().intent;
                 log::warn!(target: "dispatcher", address:% = self.from, key = key.name.as_str(), intent; "packet refused: {why}");
@@ -241,6 +248,29 @@ impl<'a> Served<'a> {
         };
         let bytes = answer.encode(packet.header().intent, &key.answer_key)?;
         (&mut &*self.socket).write_all(&bytes).map_err(|e| Error::Unreachable(e.to_string()))
+    }
+
+    /// Hands a packet to its handler; one that changes something between its two lines of the audit log. Its sender is no
+    /// node and has no key of one: the lines name the machine itself, the pre-shared key and the address.
+    fn carry_out(&self, key: &KeyState, context: &IntentContext, packet: &Packet<'_>) -> IntentAnswer {
+        let command = AuditCommand::packet(packet.header().intent, packet.payload());
+        let Some((audit, command)) = self.shared.audit.as_ref().zip(command) else {
+            return self.shared.intents.carry_out(context, packet);
+        };
+        let command = command.with("key", &key.name).with("from", &self.from.to_string());
+        let (id, what, args) = (hex::encode(packet.hmac()), command.what.as_str(), &command.args);
+        let begin = AuditBegin { who: None, session: None, id: &id, ts: None, what, args, peer: None };
+        let of = match audit.append(self.shared.clock.now().wall, &AuditEntry::Begin(begin)) {
+            Ok(mark) => mark.n,
+            Err(e) => {
+                log::error!(target: "audit", key = key.name.as_str(); "{}", not_recorded(&e));
+                return IntentAnswer::refused(packet, ErrorCode::OPERATION_FAILED, not_recorded(&e));
+            }
+        };
+        let mut answer = self.shared.intents.carry_out(context, packet);
+        let mark = audit.end(self.shared.clock.now().wall, of, answer.failure().map_or(Ok(()), Err));
+        answer.mark(mark);
+        answer
     }
 
     /// The key that signed it: the connection's, or at first any.
