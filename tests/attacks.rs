@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
+#[path = "attacks/access.rs"]
+mod access;
 #[path = "attacks/audit.rs"]
 mod audit;
 #[path = "attacks/frames.rs"]

@@ -2,7 +2,8 @@
 //! node that lives for this one command and leaves nothing running.
 
 use crate::args::{
-    Globals, Logs, PeersCommand, PeersExport, PeersImport, Ping, ProfilesCommand, STDIN, Start, Status, Stop,
+    Globals, Logs, PeersCommand, PeersExport, PeersGrant, PeersImport, Ping, ProfilesCommand, STDIN, Start, Status,
+    Stop,
 };
 use crate::exit::{self, Exit};
 use crate::output::Out;
@@ -193,25 +194,17 @@ pub(crate) fn peers(globals: &Globals, out: &Out, command: PeersCommand) -> Resu
         }
         PeersCommand::Allow(args) => {
             let request = Request::PeersAllow { key: args.key, grant: args.grant, name: args.name };
-            return ask(globals, out, &request)?.show(out, |row| {
-                let grants: Vec<&str> = row
-                    .get("grants")
-                    .and_then(Value::as_array)
-                    .into_iter()
-                    .flatten()
-                    .filter_map(Value::as_str)
-                    .collect();
-                let may = if grants.is_empty() {
-                    "it may connect".to_owned()
-                } else {
-                    format!("it may {}", grants.join(", "))
-                };
-                format!("allowed {}: {may}", shown_name(row))
-            });
+            return ask(globals, out, &request)?.show(out, |row| format!("allowed {}: {}", shown_name(row), may(row)));
         }
+        PeersCommand::Grant(args) => return grant(globals, out, args),
         PeersCommand::Revoke(args) => {
-            let answer = ask(globals, out, &Request::PeersRevoke { key: args.key })?;
-            return answer.show(out, |row| format!("revoked {}", shown_name(row)));
+            let rigs = on_rigs(args.on, args.on_all)?;
+            let there = rigs != Rigs::default();
+            let answer = ask(globals, out, &Request::PeersRevoke { key: args.key, rigs })?;
+            return answer.show(out, |row| match there {
+                true => format!("revoked on {}", table::safe(label(row))),
+                false => format!("revoked {}", shown_name(row)),
+            });
         }
         PeersCommand::AllowPlain(args) => {
             let answer = ask(globals, out, &Request::PeersAllowPlain { key: args.key })?;
@@ -230,6 +223,42 @@ pub(crate) fn peers(globals: &Globals, out: &Out, command: PeersCommand) -> Resu
         out.text(&table::peers(&answer.rows, out.colour()))?;
     }
     answer.finish(out, true)
+}
+
+/// What a key may do, in words.
+fn may(row: &Value) -> String {
+    let grants: Vec<&str> =
+        row.get("grants").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let until = row.get("until").and_then(Value::as_str).map_or_else(String::new, |until| format!(" until {until}"));
+    if grants.is_empty() { format!("it may connect{until}") } else { format!("it may {}{until}", grants.join(", ")) }
+}
+
+/// The rigs on which something is changed; none: here.
+fn on_rigs(named: Vec<String>, all: bool) -> Result<Rigs, Exit> {
+    if named.is_empty() && !all { Ok(Rigs::default()) } else { rigs(named, all) }
+}
+
+fn grant(globals: &Globals, out: &Out, args: PeersGrant) -> Result<(), Exit> {
+    let until = match (args.until, args.days) {
+        (Some(_), Some(_)) => return Err(Exit::usage("give --until or --days, not both")),
+        (Some(text), None) => Some(
+            Timestamp::parse(&text)
+                .map_err(|_| Exit::usage(format!("--until {text:?} is no time; write it as 2027-01-31T18:00:00Z")))?,
+        ),
+        (None, Some(days)) => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let seconds = now.as_secs().saturating_add(u64::from(days) * 24 * 3600);
+            Some(Timestamp::from_unix(i64::try_from(seconds).unwrap_or(i64::MAX), 0))
+        }
+        (None, None) => None,
+    };
+    let rigs = on_rigs(args.on, args.on_all)?;
+    let there = rigs != Rigs::default();
+    let request = Request::PeersGrant { key: args.key, grant: args.grant, until, note: args.note, rigs };
+    ask(globals, out, &request)?.show(out, |row| match there {
+        true => format!("{}: {}", table::safe(label(row)), may(row)),
+        false => format!("{}: {}", shown_name(row), may(row)),
+    })
 }
 
 fn export(globals: &Globals, out: &Out, args: &PeersExport) -> Result<(), Exit> {

@@ -210,7 +210,10 @@ pub(crate) fn peers(rows: &[Value], colour: bool) -> String {
                 if address.is_empty() { Cell::default() } else { Cell::new(format!("{scheme}{address}")) },
                 Cell::new(text(row, "role")),
                 Cell::new(text(row, "admitted")),
-                Cell::new(grants.join(",")),
+                Cell::new(match text(row, "until").get(..10) {
+                    Some(day) => format!("{} until {day}", grants.join(",")),
+                    None => grants.join(","),
+                }),
                 if up { Cell::toned("up", Tone::Good) } else { Cell::toned(stage, Tone::Faint) },
                 millis(row.get("latency_ms").and_then(Value::as_f64)).into(),
                 row.get("score").and_then(Value::as_f64).map_or_else(String::new, |s| format!("{s:.0}")).into(),

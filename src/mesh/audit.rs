@@ -6,8 +6,8 @@ use super::intents::grant_for_intent;
 use super::io::{JobResult, Permit, Work};
 use crate::base::{Result, Timestamp};
 use crate::bundle::ObjectManifest;
-use crate::message::{Deploy, MessageType, Payload, RawPayload, Rollback, StopMiner};
-use crate::peers::{AuditBegin, AuditEntry, AuditMark};
+use crate::message::{Deploy, Grant, MessageType, Payload, RawPayload, Revoke, Rollback, StopMiner};
+use crate::peers::{AccessChange, AuditBegin, AuditEntry, AuditMark};
 use crate::wire::ueps::{intent, intent_name};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -148,6 +148,10 @@ impl AuditCommand {
             | Payload::ResumeMiner(StopMiner { miner_name }) => {
                 AuditCommand::miner(&kind, Some(miner_name.as_str()).filter(|name| !name.is_empty()))
             }
+            Payload::Grant(Grant { key, grants, until, .. }) => {
+                AuditCommand::new(kind.as_str(), json!({ "key": key, "grants": grants, "until": until }))
+            }
+            Payload::Revoke(Revoke { key }) => AuditCommand::new(kind.as_str(), json!({ "key": key })),
             Payload::Rollback(Rollback { name, slot }) => AuditCommand::rollback(name, *slot),
             Payload::Deploy(deploy) => AuditCommand::bundle(deploy),
             Payload::DeployOffer(offer) => AuditCommand::object(&offer.t, None, &offer.profile, offer.activate),
@@ -179,6 +183,13 @@ impl Work {
             }
             Work::Deploy(deploy) => AuditCommand::bundle(deploy),
             Work::Rollback { name, slot } => AuditCommand::rollback(name, *slot),
+            Work::Access { key, change: AccessChange::Grant { grants, until, .. } } => {
+                let args = json!({ "key": key, "grants": grants, "until": until });
+                AuditCommand::new(MessageType::Grant.as_str(), args)
+            }
+            Work::Access { key, change: AccessChange::Revoke } => {
+                AuditCommand::new(MessageType::Revoke.as_str(), json!({ "key": key }))
+            }
             Work::Intent(job) => {
                 let packet = job.packet.packet();
                 return AuditCommand::packet(packet.header().intent, packet.payload());

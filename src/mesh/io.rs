@@ -7,9 +7,9 @@ use super::intents::{IntentAnswer, IntentContext};
 use crate::base::{Error, Result, Time, Timestamp};
 use crate::identity::{Address, NodeId, PublicKey};
 use crate::kad::Sighting;
-use crate::message::{Deploy, DeployOffer, Message, Payload, RawPayload, VersionItem};
+use crate::message::{AccessReply, Deploy, DeployOffer, Message, Payload, RawPayload, VersionItem};
 use crate::miners::{LogSlice, MinerStats};
-use crate::peers::{AuditMark, Grants};
+use crate::peers::{AccessChange, AuditMark, Grants};
 use crate::session::pairing::Joining;
 use crate::session::{Established, Expect, InboundLimits, Lane};
 use crate::wire::ueps::{Header, PacketBuf, Standing};
@@ -232,6 +232,11 @@ pub(crate) enum Work {
     },
     /// A packet for its handler.
     Intent(Box<IntentJob>),
+    /// What a key may do is changed by one that has `manage`.
+    Access {
+        key: PublicKey,
+        change: AccessChange,
+    },
 }
 
 /// A verified packet and who sent it.
@@ -391,6 +396,8 @@ pub(crate) enum JobResult {
         name: String,
     },
     Versions(Vec<VersionItem>),
+    /// How a key stands now.
+    Access(AccessReply),
     /// It was not carried out, because the audit log could not take its line; what the sender hears.
     NotRecorded(String),
     /// A packet's handler has spoken, or there was none.

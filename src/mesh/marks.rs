@@ -51,6 +51,11 @@ impl MarksTable {
         [Some(wall), Some(built), self.own_saved].into_iter().flatten().max_by_key(|t| t.unix_nanos()).unwrap_or(wall)
     }
 
+    /// The newest own time saved.
+    pub(crate) fn saved(&self) -> Option<Timestamp> {
+        self.own_saved
+    }
+
     /// Whether the wall clock runs behind what was saved: shown as a clock warning.
     pub(crate) fn clock_behind(&self, wall: Timestamp) -> Option<std::time::Duration> {
         let behind = self.own(wall).since(wall);

@@ -23,7 +23,7 @@ mod rpc;
 mod worker;
 
 pub(crate) use audit::{AuditCommand, AuditSink, failure_of, mark_in, not_recorded};
-pub(crate) use deploy::{CHUNK_BYTES, CHUNK1, PAUSE1, SLOTS1};
+pub(crate) use deploy::{CHUNK_BYTES, CHUNK1, MANAGE1, PAUSE1, SLOTS1};
 pub use found::{FoundBy, FoundRig};
 pub(crate) use found::{GOSSIP1, OwnRecord};
 pub use intents::{IntentAnswer, IntentContext, IntentSource, Intents};
@@ -117,6 +117,7 @@ impl Mesh {
         rng: Rng,
         now: Now,
     ) -> Mesh {
+        registry.write().set_time_floor(marks.saved());
         Mesh {
             config,
             key,
@@ -584,7 +585,9 @@ impl Mesh {
     /// The marks as they stand, for whoever sees to their saving.
     fn snapshot_marks(&mut self, now: Now) -> MarksSnapshot {
         self.marks_due = None;
-        self.marks.snapshot(now.wall)
+        let snapshot = self.marks.snapshot(now.wall);
+        self.registry.write().set_time_floor(self.marks.saved());
+        snapshot
     }
 
     fn say_goodbye(&mut self, now: Now, id: LinkId, reason: &str, code: i64, why: &Error) {

@@ -9,11 +9,16 @@ use super::{MARKS_EVERY, Mesh};
 use crate::base::{Now, Result};
 use crate::message::{ErrorCode, Message, MessageType, Payload};
 use crate::peers::{Admission, AuditMark};
+use std::time::Duration;
 
 /// Messages that wait for their marks to be saved; the limiters keep honest peers far below it.
 const HELD_MAX: usize = 16_384;
+/// How old the time on disk may be while a key is used whose permission ends.
+const TIME_EVERY: Duration = Duration::from_secs(600);
 /// What a key hears that open mode let in.
 const STRANGER: &str = "not permitted: this key is not on the allowlist and may only ping";
+/// What a change of permissions hears over a link of protocol 1.0, whose key is the same for ever.
+const NO_SESSION: &str = "not permitted: permissions are changed in secure sessions only";
 /// What a request hears at a node that runs nothing.
 const NO_MINERS: &str = "this node is a controller and runs no miners";
 
@@ -22,10 +27,15 @@ impl Mesh {
     pub(super) fn handle_request(&mut self, now: Now, id: LinkId, message: Message) {
         let Some(key) = self.links.link(id).map(|link| link.key) else { return };
         let Some(message) = self.handle_transfer(now, id, message) else { return };
-        let (admission, grants) = {
+        let (admission, grants, ends) = {
             let registry = self.registry.read();
-            (registry.admission(&key), registry.grants(&key, self.marks.own(now.wall)))
+            let ends = registry.access().until(&key).is_some();
+            (registry.admission(&key), registry.grants(&key, self.marks.own(now.wall)), ends)
         };
+        // What ends must not begin again when the clock is put back: the time is written down while such a key is used.
+        if ends && self.marks.saved().is_none_or(|saved| now.wall.since(saved) >= TIME_EVERY) {
+            self.marks_due.get_or_insert(now.mono + MARKS_EVERY);
+        }
         // In open mode unknown keys may ping, nothing else.
         if admission != Admission::Listed && !self.config.trust_all {
             if matches!(message.kind, MessageType::Other(_)) {
@@ -40,7 +50,12 @@ impl Mesh {
             return self.handle_packet(now, id, key, grants, message);
         }
         let needed = worker::grant_needed(&message);
-        let grant = needed.filter(|_| !self.config.trust_all);
+        let manages = matches!(message.kind, MessageType::Grant | MessageType::Revoke);
+        if manages && !self.links.link(id).is_some_and(|link| link.dialogue.is_secure()) {
+            return self.refuse(now, id, &message, ErrorCode::UNAUTHORIZED, NO_SESSION);
+        }
+        // That every peer may command does not mean that every peer may say who may.
+        let grant = needed.filter(|_| manages || !self.config.trust_all);
         if let Some(Err(why)) = grant.map(|grant| grants.require(grant)) {
             let why = why.to_string();
             log::warn!(target: "worker", peer = message.from.as_str(), kind = message.kind.as_str(); "request refused: {why}");
@@ -61,7 +76,7 @@ impl Mesh {
             Asked::Refuse(text) => return self.refuse(now, id, &message, ErrorCode::OPERATION_FAILED, &text),
             Asked::Ignore => return self.hold(now, message),
         };
-        if !self.config.works {
+        if !self.config.works && !manages {
             return self.refuse(now, id, &message, ErrorCode::OPERATION_FAILED, NO_MINERS);
         }
         let marks = (needed.is_some() && self.marks.is_dirty()).then(|| self.snapshot_marks(now));
@@ -146,5 +161,9 @@ impl Mesh {
             Me { id: &self.id, name: &self.name, started: self.started, frame_bytes_max: self.config.frame_bytes_max };
         let payload = worker::reply_payload(&me, now, &done.request, result);
         self.reply_marked(now, done.link, &done.request, payload, mark);
+        if matches!(done.request.kind, MessageType::Grant | MessageType::Revoke) {
+            // Also when it failed: a revocation that could not be saved holds until this node ends.
+            self.handle_access_changed(now);
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::message::{
     StopMiner, Versions,
 };
 use crate::miners::MinerStats;
-use crate::peers::Grants;
+use crate::peers::{AccessChange, Grants};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -83,6 +83,17 @@ pub(crate) fn read(message: &Message, takes_deploys: bool) -> Asked {
         Payload::PauseMiner(which) => Asked::Work(Work::Pause { miner: named(which), pause: true }),
         Payload::ResumeMiner(which) => Asked::Work(Work::Pause { miner: named(which), pause: false }),
         Payload::Rollback(back) => Asked::Work(Work::Rollback { name: back.name, slot: back.slot }),
+        Payload::Grant(grant) => {
+            let grants = grant.grants.iter().try_fold(Grants::NONE, |all, name| Ok(all.union(name.parse()?)));
+            match grants {
+                Ok(grants) => {
+                    let change = AccessChange::Grant { grants, until: grant.until, note: grant.note };
+                    Asked::Work(Work::Access { key: grant.key, change })
+                }
+                Err(e) => Asked::Refuse(Error::to_string(&e)),
+            }
+        }
+        Payload::Revoke(revoke) => Asked::Work(Work::Access { key: revoke.key, change: AccessChange::Revoke }),
         _ => Asked::Ignore,
     }
 }
@@ -102,6 +113,7 @@ pub(crate) fn grant_needed(message: &Message) -> Option<Grants> {
         | MessageType::Rollback => Some(Grants::OPERATE),
         MessageType::Deploy | MessageType::DeployOffer => Some(Grants::DEPLOY),
         MessageType::GetLogs | MessageType::GetVersions => Some(Grants::OBSERVE),
+        MessageType::Grant | MessageType::Revoke => Some(Grants::MANAGE),
         _ => None,
     }
 }
@@ -166,6 +178,7 @@ pub(crate) fn reply_payload(me: &Me<'_>, now: Now, request: &Message, result: Re
             Payload::Logs(Logs { miner_name: name, lines: Some(lines), has_more: slice.has_more || cut })
         }
         Ok(JobResult::Deployed { name }) => Payload::DeployAck(DeployAck { success: true, name, error: String::new() }),
+        Ok(JobResult::Access(reply)) => Payload::Access(reply),
         Ok(JobResult::Versions(versions)) => Payload::Versions(Versions { versions }),
         Ok(JobResult::NotRecorded(why)) => error(ErrorCode::OPERATION_FAILED, &why),
         // Packets are answered with packets, before this.

@@ -78,6 +78,12 @@ pub enum MessageType {
     Gossip,
     /// The sender has saved the receiver, at the end of a pairing (secure-session.md §3).
     Paired,
+    /// What a key may do is changed from afar (secure-session.md §5).
+    Grant,
+    /// A key is shut out from afar.
+    Revoke,
+    /// The answer to both.
+    Access,
     /// Any other text.
     Other(Box<str>),
 }
@@ -135,6 +141,9 @@ impl MessageType {
             MessageType::UepsReply => "ueps_reply",
             MessageType::Gossip => "gossip",
             MessageType::Paired => "paired",
+            MessageType::Grant => "grant",
+            MessageType::Revoke => "revoke",
+            MessageType::Access => "access",
             MessageType::Other(text) => text,
         }
     }
@@ -173,6 +182,9 @@ impl From<&str> for MessageType {
             "ueps_reply" => MessageType::UepsReply,
             "gossip" => MessageType::Gossip,
             "paired" => MessageType::Paired,
+            "grant" => MessageType::Grant,
+            "revoke" => MessageType::Revoke,
+            "access" => MessageType::Access,
             other => MessageType::Other(other.into()),
         }
     }

@@ -4,6 +4,7 @@
 //! all fifteen types, and of those that only RigMesh nodes exchange (chunked-deploy.md). Bytes out are exactly the Go node's; reading is stricter than Go where mesh.md §2
 //! says so (exact key names, no duplicates, no lone surrogates, bounded depth).
 
+mod access;
 mod deploy;
 mod envelope;
 mod gossip;
@@ -14,6 +15,7 @@ mod response;
 mod stats;
 mod ueps;
 
+pub use access::{AccessReply, Grant, Revoke};
 pub(crate) use deploy::WANT_MAX;
 pub use deploy::{
     Chunk, ChunkGet, DeployCancel, DeployDone, DeployOffer, DeployState, GetVersions, OfferState, Rollback,

@@ -2,6 +2,7 @@
 //! (mesh.md §2). What is missing or null is read as the empty value; unknown keys are ignored, known
 //! keys may come once.
 
+use super::access::{AccessReply, Grant, Revoke};
 use super::deploy::{
     Chunk, ChunkGet, DeployCancel, DeployDone, DeployOffer, DeployState, GetVersions, Rollback, Versions,
 };
@@ -77,6 +78,12 @@ pub enum Payload {
     Gossip(Gossip),
     /// Each side of a pairing has saved the other.
     Paired(Paired),
+    /// What a key may do is changed.
+    Grant(Grant),
+    /// A key is shut out.
+    Revoke(Revoke),
+    /// How a key stands now.
+    Access(AccessReply),
     /// A type that we do not know.
     Other {
         /// Its type.
@@ -120,6 +127,9 @@ impl Payload {
             Payload::UepsReply(_) => MessageType::UepsReply,
             Payload::Gossip(_) => MessageType::Gossip,
             Payload::Paired(_) => MessageType::Paired,
+            Payload::Grant(_) => MessageType::Grant,
+            Payload::Revoke(_) => MessageType::Revoke,
+            Payload::Access(_) => MessageType::Access,
             Payload::Other { kind, .. } => kind.clone(),
         }
     }
@@ -156,6 +166,9 @@ impl Payload {
             Payload::Ueps(p) | Payload::UepsReply(p) => RawPayload::from_value(p),
             Payload::Gossip(p) => RawPayload::from_value(p),
             Payload::Paired(p) => RawPayload::from_value(p),
+            Payload::Grant(p) => RawPayload::from_value(p),
+            Payload::Revoke(p) => RawPayload::from_value(p),
+            Payload::Access(p) => RawPayload::from_value(p),
             Payload::Other { raw, .. } => Ok(raw.clone()),
         };
         // Writing fails only for maps with keys that are not texts; none of these types has any.
@@ -198,6 +211,9 @@ impl Payload {
             MessageType::UepsReply => Payload::UepsReply(raw.parse()?),
             MessageType::Gossip => Payload::Gossip(raw.parse()?),
             MessageType::Paired => Payload::Paired(raw.parse()?),
+            MessageType::Grant => Payload::Grant(raw.parse()?),
+            MessageType::Revoke => Payload::Revoke(raw.parse()?),
+            MessageType::Access => Payload::Access(raw.parse()?),
             MessageType::Other(_) => Payload::Other { kind: kind.clone(), raw: raw.clone() },
         })
     }

@@ -4,12 +4,10 @@
 use super::Shared;
 use crate::base::{Error, Result};
 use crate::identity::PublicKey;
-use crate::mesh::{Answer, AuditCommand, mark_in, not_recorded};
+use crate::mesh::{Answer, AuditCommand, mark_in};
 use crate::message::{DeployAck, ErrorPayload, Message, MessageType, MinerAck};
 use crate::peers::{AuditBegin, AuditEntry, AuditMark};
-use crate::runtime::audit::AuditBook;
 use crate::runtime::clock::{system_rng, wall};
-use std::sync::Arc;
 
 /// A command that is about to be sent to a rig.
 pub(super) struct Order {
@@ -106,11 +104,10 @@ impl Shared {
     /// # Errors
     /// [`Error::Failed`] when it cannot be recorded, and was not made; what the change gives.
     pub(crate) fn record_local<T>(&self, command: &AuditCommand, change: impl FnOnce() -> Result<T>) -> Result<T> {
-        let Some(audit) = &self.audit else { return change() };
-        let begun = begin_local(audit, command).map_err(|e| Error::Failed(not_recorded(&e)))?;
-        let result = change();
-        end_local(audit, begun, &result);
-        result
+        match &self.audit {
+            Some(audit) => audit.record(&local(command, ""), change),
+            None => change(),
+        }
     }
 
     /// The same for a change that must not fail for want of a line: taking power away. Whoever can fill the disk, or holds the
@@ -120,15 +117,16 @@ impl Shared {
         command: &AuditCommand,
         change: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let Some(audit) = &self.audit else { return change() };
-        let begun = begin_local(audit, command).inspect_err(
-            |e| log::error!(target: "audit", command = command.what.as_str(); "done, but not recorded: {e}"),
-        );
-        let result = change();
-        if let Ok(begun) = begun {
-            end_local(audit, begun, &result);
+        let mut change = Some(change);
+        let made = self.record_local(command, || change.take().map_or(Err(Error::Busy), |change| change()));
+        match (change, made) {
+            // Not called: the line before could not be written.
+            (Some(change), Err(e)) => {
+                log::error!(target: "audit", command = command.what.as_str(); "done, but not recorded: {e}");
+                change()
+            }
+            (_, made) => made,
         }
-        result
     }
 
     /// The key of a rig: the registry's, or the one on the allowlist that hashes to its id.
@@ -139,19 +137,6 @@ impl Shared {
             keys.find(|key| key.node_id().to_string() == rig)
         };
         self.registry.peer(rig).and_then(|peer| peer.key()).or_else(listed)
-    }
-}
-
-fn begin_local(audit: &Arc<AuditBook>, command: &AuditCommand) -> Result<u64> {
-    let marks = audit.append_all(wall(), &[AuditEntry::Begin(local(command, ""))])?;
-    marks.first().map(|mark| mark.n).ok_or(Error::Busy)
-}
-
-fn end_local<T>(audit: &Arc<AuditBook>, of: u64, result: &Result<T>) {
-    let why = result.as_ref().err().map(Error::to_string);
-    let end = AuditEntry::End { of, result: why.as_deref().map_or(Ok(()), Err), peer: None };
-    if let Err(e) = audit.append_all(wall(), &[end]) {
-        log::error!(target: "audit", of; "the end is not recorded: {e}");
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Config, Node, Shared};
 use crate::base::{Error, Result};
 use crate::identity::{Identity, Role};
 use crate::kad::fleet_topic;
-use crate::mesh::{CHUNK1, GOSSIP1, Intents, Mesh, MeshConfig, PAUSE1, SLOTS1, UEPS1, register_builtin};
+use crate::mesh::{CHUNK1, GOSSIP1, Intents, MANAGE1, Mesh, MeshConfig, PAUSE1, SLOTS1, UEPS1, register_builtin};
 use crate::message::{Announcement, Message};
 use crate::miners::{MinerManager, ProfileManager};
 use crate::peers::PeerAuthMode;
@@ -247,7 +247,7 @@ impl NodeBuilder {
             },
             false => Security::Off,
         };
-        let pairings = Pairings::load(paths.enrolment(), registry.clone(), clock)?;
+        let pairings = Pairings::load(paths.enrolment(), registry.clone(), audit.clone(), clock)?;
         let opener = Arc::new(Opener {
             settings: net_settings(&config, security)?,
             identity: identity.clone(),
@@ -312,7 +312,7 @@ impl NodeBuilder {
         let hands = Hands {
             miners: self.miners.clone(),
             profiles: self.profiles.clone(),
-            registry: registry.inner().clone(),
+            registry: registry.clone(),
             save_marks: save_marks.clone(),
             inbox: inbox.clone(),
             installer: installer.clone(),
@@ -508,7 +508,7 @@ fn net_settings(config: &Config, security: Security) -> Result<NetSettings> {
 fn dialogue_config(config: &Config, identity: &Identity, works: bool) -> DialogueConfig {
     let chunks = (works && config.deploys).then(|| CHUNK1.to_owned());
     let gossip = config.gossip.then(|| GOSSIP1.to_owned());
-    let slots = works.then(|| [SLOTS1.to_owned(), PAUSE1.to_owned()]);
+    let slots = works.then(|| [SLOTS1.to_owned(), PAUSE1.to_owned(), MANAGE1.to_owned()]);
     DialogueConfig {
         ping_interval: Duration::from_secs(config.ping_interval_s),
         pong_timeout: Duration::from_secs(config.pong_timeout_s),

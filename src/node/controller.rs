@@ -4,11 +4,13 @@
 use super::audit::{Order, Outcome};
 use super::{Shared, unexpected};
 use crate::base::{Error, Result};
-use crate::mesh::{Answer, AuditCommand, CallId, Command, ConnectTo};
+use crate::identity::PublicKey;
+use crate::mesh::{Answer, AuditCommand, CallId, Command, ConnectTo, MANAGE1};
 use crate::message::{
-    DisconnectCode, GetLogs, Logs, Message, MessageType, MinerAck, Payload, Ping, RawPayload, StartMiner, Stats,
-    StopMiner, parse_response,
+    AccessReply, DisconnectCode, GetLogs, Grant, Logs, Message, MessageType, MinerAck, Payload, Ping, RawPayload,
+    Revoke, StartMiner, Stats, StopMiner, parse_response,
 };
+use crate::peers::Gift;
 use crossbeam_channel::bounded;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -139,6 +141,26 @@ impl Controller {
     /// Stops a miner on many rigs at once.
     pub fn sweep_stop(&self, rigs: &[String], miner: &str) -> Sweep<String> {
         self.sweep_ack(rigs, &Payload::StopMiner(StopMiner { miner_name: miner.to_owned() }))
+    }
+
+    /// Changes what a key may do on many rigs at once. Each takes it in a secure session only, from a key with `manage`, and
+    /// gives no more than this node has there.
+    pub fn sweep_grant(&self, rigs: &[String], key: &PublicKey, gift: &Gift) -> Sweep<AccessReply> {
+        let grants = gift.grants.names().map(str::to_owned).collect();
+        let note = gift.note.clone().unwrap_or_default();
+        self.sweep_access(rigs, &Payload::Grant(Grant { key: *key, grants, until: gift.until, note }))
+    }
+
+    /// Shuts a key out of many rigs at once; as [`Controller::sweep_grant`].
+    pub fn sweep_revoke(&self, rigs: &[String], key: &PublicKey) -> Sweep<AccessReply> {
+        self.sweep_access(rigs, &Payload::Revoke(Revoke { key: *key }))
+    }
+
+    fn sweep_access(&self, rigs: &[String], payload: &Payload) -> Sweep<AccessReply> {
+        let known = self.capable(rigs, MANAGE1);
+        let answers = self.fan_out_each(rigs, CHANGE, &|rig| known.check(rig).map(|()| payload.clone()));
+        let read = |answer: Result<(Message, Duration)>| parse_response(Some(&answer?.0), &MessageType::Access);
+        answers.into_iter().map(|(rig, answer)| (rig, read(answer))).collect()
     }
 
     /// A miner's newest lines from many rigs at once.

@@ -5,7 +5,7 @@ use super::controller::{Controller, Sweep};
 use super::{Node, Transport, unexpected};
 use crate::base::{Error, Result};
 use crate::bundle;
-use crate::mesh::{Answer, AuditCommand, CallId, Command, ConnectTo, FeedInfo, FeedObject, PAUSE1, SLOTS1};
+use crate::mesh::{Answer, AuditCommand, CallId, Command, ConnectTo, FeedInfo, FeedObject, MANAGE1, PAUSE1, SLOTS1};
 use crate::message::{
     DeployAck, GetVersions, Message, MessageType, MinerAck, Payload, RawPayload, Rollback, StopMiner, VersionItem,
     Versions, parse_response,
@@ -454,6 +454,7 @@ impl Capable {
             (None, false) => {
                 let lacks = match self.cap {
                     PAUSE1 => "cannot pause",
+                    MANAGE1 => "lets nobody change its permissions from afar",
                     SLOTS1 => "has no versions",
                     _ => "takes no UEPS packets over its link",
                 };

@@ -1,6 +1,7 @@
 //! Who may connect and who may do what: the allowlist and the permissions, by whole key
 //! (mesh.md §7 and §8, secure-session.md §5).
 
+use super::Gift;
 use crate::base::{Error, Refusal, Result, Timestamp, base64_decode_strict, base64_encode, check_json};
 use crate::formats::gojson;
 use crate::identity::PublicKey;
@@ -326,6 +327,11 @@ impl Access {
         self.permissions.iter()
     }
 
+    /// What stands of a key.
+    pub fn permission(&self, key: &PublicKey) -> Option<&Permission> {
+        self.permissions.get(key)
+    }
+
     /// What the key may do at the moment `wall`: nothing when it is revoked, its time is over, or
     /// the file could not be read.
     pub fn grants(&self, key: &PublicKey, wall: Timestamp) -> Grants {
@@ -340,20 +346,28 @@ impl Access {
     /// # Errors
     /// [`Error::Config`] when the permissions file could not be read: it would have to be written.
     pub fn allow(&mut self, key: &PublicKey, grants: Grants, by: &str, wall: Timestamp) -> Result<()> {
+        self.grant(key, Gift { grants, by: by.to_owned(), ..Gift::default() }, wall)
+    }
+
+    /// Lets the key in and gives it exactly this; a revocation of it is lifted.
+    ///
+    /// # Errors
+    /// As [`Access::allow`].
+    pub fn grant(&mut self, key: &PublicKey, gift: Gift, wall: Timestamp) -> Result<()> {
         // An allowlist entry alone needs no permissions file.
-        if !grants.is_empty() || self.permissions.contains_key(key) {
+        if !gift.grants.is_empty() || self.permissions.contains_key(key) {
             self.check_writable()?;
-            let text = key.to_base64();
-            let old = self.permissions.get(key).filter(|p| p.revoked.is_none());
+            let old = self.permissions.get(key).filter(|p| p.revoked.is_none()).cloned().unwrap_or_default();
             let entry = Permission {
-                key: text,
-                grants,
+                key: key.to_base64(),
+                grants: gift.grants,
                 since: Some(wall),
-                until: None,
-                by: by.to_owned(),
+                until: gift.until,
+                by: gift.by,
+                note: gift.note.unwrap_or_else(|| old.note.clone()),
                 successor: None,
                 revoked: None,
-                ..old.cloned().unwrap_or_default()
+                ..old
             };
             self.permissions.insert(*key, entry);
         }

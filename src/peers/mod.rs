@@ -12,6 +12,7 @@ mod axes;
 mod export;
 mod features;
 mod lifecycle;
+mod manage;
 mod measure;
 mod pairing;
 mod peer;
@@ -39,6 +40,7 @@ pub use export::{
 };
 pub use features::{FEATURE_LABELS, FEATURE_RANGES, StandardFeatures, normalize_features, weight_features};
 pub use lifecycle::{Lifecycle, LifecycleConfig, LifecycleOutput, Stage};
+pub use manage::{AccessChange, Gift};
 pub use measure::{MEASURE_ROUND_TRIPS, Measurement, PING_SAMPLES, Samples, compute_score, geo_km_between, measure};
 pub use pairing::{
     CodeKind, ENROL_DAYS_MAX, ENROL_USES_MAX, Enrolled, Enrolment, PAIR_ADDRESSES_MAX, PAIR_WRONG_MAX, PairCode,

@@ -39,6 +39,8 @@ pub struct PeerRegistry {
     mode: PeerAuthMode,
     peers_max: usize,
     pub(super) access: Access,
+    /// See [`PeerRegistry::set_time_floor`].
+    time_floor: Option<Timestamp>,
     pub(super) peers: BTreeMap<String, Entry>,
     pub(super) by_key: BTreeMap<PublicKey, BTreeSet<String>>,
     selection: OnceLock<Selection>,
@@ -82,6 +84,7 @@ impl PeerRegistry {
             mode,
             peers_max: PEERS_MAX,
             access: Access::default(),
+            time_floor: None,
             peers: BTreeMap::new(),
             by_key: BTreeMap::new(),
             selection: OnceLock::new(),
@@ -107,6 +110,11 @@ impl PeerRegistry {
         if self.peers.is_empty() {
             self.lifecycle = Lifecycle::new(config);
         }
+    }
+
+    /// The newest time that this node has saved, below which no clock is believed; `None`: it has forgotten.
+    pub fn set_time_floor(&mut self, floor: Option<Timestamp>) {
+        self.time_floor = floor;
     }
 
     // --- who may connect, who may do what ---
@@ -202,9 +210,11 @@ impl PeerRegistry {
         self.access.is_listed(key) || self.by_key.get(key).is_some_and(|ids| ids.iter().any(by_hand))
     }
 
-    /// What the key may do at the moment `wall`.
+    /// What the key may do at the moment `wall`, or at the newest time that is known to have been, if that is later: a clock
+    /// that fell back makes no permission last longer.
     pub fn grants(&self, key: &PublicKey, wall: Timestamp) -> Grants {
-        self.access.grants(key, wall)
+        let now = self.time_floor.filter(|floor| floor.unix_nanos() > wall.unix_nanos()).unwrap_or(wall);
+        self.access.grants(key, now)
     }
 
     // --- peers ---

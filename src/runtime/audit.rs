@@ -1,12 +1,13 @@
 //! The audit log of a running node: opened once, shared by the threads that carry commands out, and what is wrong with it
 //! for the status.
 
+use super::clock::wall;
 use super::files::audit::AuditLog;
 use super::files::disk::Disk;
 use crate::base::{Error, Result, Timestamp};
 use crate::identity::Identity;
-use crate::mesh::AuditSink;
-use crate::peers::{AUDIT_FILE_BYTES_MAX, AuditEntry, AuditFault, AuditMark};
+use crate::mesh::{AuditSink, not_recorded};
+use crate::peers::{AUDIT_FILE_BYTES_MAX, AuditBegin, AuditEntry, AuditFault, AuditMark};
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,6 +59,18 @@ impl AuditBook {
     /// Many lines, synced together.
     pub(crate) fn append_all(&self, t: Timestamp, entries: &[AuditEntry<'_>]) -> Result<Vec<AuditMark>> {
         self.note(self.log(t).and_then(|log| log.append_all(t, entries)))
+    }
+
+    /// A change between its two lines.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when it cannot be recorded, and was not made; what the change gives.
+    pub(crate) fn record<T>(&self, begin: &AuditBegin<'_>, change: impl FnOnce() -> Result<T>) -> Result<T> {
+        let begun = self.append(wall(), &AuditEntry::Begin(*begin)).map_err(|e| Error::Failed(not_recorded(&e)))?;
+        let result = change();
+        let why = result.as_ref().err().map(Error::to_string);
+        self.end(wall(), begun.n, why.as_deref().map_or(Ok(()), Err));
+        result
     }
 
     /// What its owner should know: that somebody changed it, or that it cannot be written.

@@ -2,6 +2,7 @@
 //! saving marks; commands between their two lines of the audit log. Two threads; a hung one is replaced, up to eight.
 
 use super::audit::{AUDIT_EVERY, AuditBook};
+use super::files::registry::SharedRegistry;
 use super::install::Installer;
 use super::queues::{Event, InboxSender};
 use super::threads::{STACK, Threads};
@@ -10,9 +11,9 @@ use crate::mesh::{
     AuditSink as _, Input, Intents, JobId, JobResult, MarksSnapshot, Permit, Work, failure_of, not_recorded,
 };
 use crate::miners::{MinerManager, ProfileManager, StartRequest};
-use crate::peers::{AuditMark, PeerRegistry};
+use crate::peers::AuditMark;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,7 +30,7 @@ pub(crate) type SaveMarks = Arc<dyn Fn(&MarksSnapshot) -> Result<()> + Send + Sy
 pub(crate) struct Hands {
     pub(crate) miners: Option<Arc<dyn MinerManager>>,
     pub(crate) profiles: Option<Arc<dyn ProfileManager>>,
-    pub(crate) registry: Arc<RwLock<PeerRegistry>>,
+    pub(crate) registry: SharedRegistry,
     pub(crate) save_marks: SaveMarks,
     pub(crate) inbox: InboxSender,
     pub(crate) installer: Option<Arc<Installer>>,
@@ -157,7 +158,7 @@ impl Hands {
     fn admit(&self, permit: &Permit, marks: Option<&MarksSnapshot>) -> Result<()> {
         // Asked again: the key may have been revoked while the job waited.
         if let Some(grant) = permit.grant {
-            self.registry.read().grants(&permit.key, super::clock::wall()).require(grant)?;
+            self.registry.grants(&permit.key).require(grant)?;
         }
         if let Some(marks) = marks {
             (self.save_marks)(marks).map_err(|e| {
@@ -197,6 +198,9 @@ impl Hands {
             Work::Deploy(deploy) => Ok(JobResult::Deployed { name: self.installer()?.deploy(&permit.key, *deploy)? }),
             Work::Pause { miner, pause } => {
                 Ok(JobResult::Started { name: pause_or_resume(miners()?.as_ref(), miner, pause.then_some(PAUSED))? })
+            }
+            Work::Access { key, change } => {
+                self.registry.change_from_afar(&permit.key, &key, &change).map(JobResult::Access)
             }
             Work::Versions { name } => Ok(JobResult::Versions(self.installer()?.versions(name.as_deref()))),
             Work::Rollback { name, slot } => Ok(JobResult::Started { name: self.installer()?.roll_back(&name, slot)? }),

@@ -1,13 +1,14 @@
 //! Who may become known to this node by a code (secure-session.md §3): the desk where one is shown, and the enrolment with
 //! its file. Handshake threads ask here, and save here whom they paired with, before anybody is told.
 
+use super::audit::AuditBook;
 use super::clock::{Clock, wall};
 use super::files::atomic;
 use super::files::registry::SharedRegistry;
 use crate::base::{Error, Refusal, Result, Rng};
 use crate::identity::PublicKey;
 use crate::mesh::{PairAim, Target};
-use crate::peers::{CodeKind, Enrolment, Grants, PairCode, PairDesk, PairState, Peer};
+use crate::peers::{AuditBegin, CodeKind, Enrolment, Grants, PairCode, PairDesk, PairState, Peer};
 use crate::session::secure::Psk;
 use crate::session::{Asked, Established};
 use parking_lot::Mutex;
@@ -25,6 +26,7 @@ pub(crate) struct Pairings {
     enrolment: Mutex<Option<Enrolment>>,
     file: PathBuf,
     registry: SharedRegistry,
+    audit: Option<Arc<AuditBook>>,
     clock: Clock,
 }
 
@@ -41,14 +43,20 @@ impl Pairings {
     ///
     /// # Errors
     /// [`Error::Config`] naming a file that cannot be read, which stays as it is.
-    pub(crate) fn load(file: PathBuf, registry: SharedRegistry, clock: Clock) -> Result<Arc<Pairings>> {
+    pub(crate) fn load(
+        file: PathBuf,
+        registry: SharedRegistry,
+        audit: Option<Arc<AuditBook>>,
+        clock: Clock,
+    ) -> Result<Arc<Pairings>> {
         let enrolment = match atomic::read(&file, FILE_BYTES_MAX)? {
             Some(bytes) => Some(Enrolment::decode(&bytes).map_err(|e| {
                 Error::Config(format!("{}: {e}; it was left as it is: correct it or move it away", file.display()))
             })?),
             None => None,
         };
-        Ok(Arc::new(Pairings { desk: Mutex::default(), enrolment: Mutex::new(enrolment), file, registry, clock }))
+        let (desk, enrolment) = (Mutex::default(), Mutex::new(enrolment));
+        Ok(Arc::new(Pairings { desk, enrolment, file, registry, audit, clock }))
     }
 
     /// Shows a new code.
@@ -98,6 +106,19 @@ impl Pairings {
         Ok(had)
     }
 
+    /// Lets a key in, with what `grants` says, on disk, and in the audit log. `who` asked for it: the key itself, or this
+    /// machine's owner.
+    fn save_paired(&self, who: Option<&PublicKey>, with: &Established, grants: Option<Grants>) -> Result<()> {
+        let session = with.session.as_ref().and_then(|session| session.id.first_chunk().copied());
+        let args = serde_json::json!({ "key": with.key, "name": with.identity.name, "grants": grants });
+        let begin = AuditBegin { who, session, id: "", ts: None, what: "pair", args: &args, peer: None };
+        let save = || self.registry.pair(&with.key, grants, &sign_of(with));
+        match &self.audit {
+            Some(audit) => audit.record(&begin, save),
+            None => save(),
+        }
+    }
+
     fn save(&self, enrolment: &Enrolment) -> Result<()> {
         atomic::write(&self.file, enrolment.encode()?.as_bytes(), 0o600)
     }
@@ -139,7 +160,7 @@ impl Pairings {
         established: &Established,
     ) -> Result<()> {
         let key = &established.key;
-        self.registry.pair(key, aim.grants, &sign_of(established))?;
+        self.save_paired(None, established, aim.grants)?;
         let peer = Peer {
             id: established.id.to_string(),
             // What it calls itself is noted when the link stands.
@@ -183,7 +204,7 @@ impl Attempt {
                 Some(all.desk.lock().claim(all.clock.mono(), key)?.intersection(want(established)))
             }
         };
-        all.registry.pair(key, granted, &sign_of(established))?;
+        all.save_paired(Some(key), established, granted)?;
         Ok(granted.unwrap_or(Grants::NONE))
     }
 }

@@ -556,6 +556,7 @@ fn class(kind: &MessageType) -> Class {
         | MessageType::DeployState
         | MessageType::Versions
         | MessageType::UepsReply
+        | MessageType::Access
         | MessageType::Error => Class::Reply,
         MessageType::StartMiner
         | MessageType::StopMiner
@@ -565,6 +566,8 @@ fn class(kind: &MessageType) -> Class {
         | MessageType::PauseMiner
         | MessageType::ResumeMiner
         | MessageType::Ueps
+        | MessageType::Grant
+        | MessageType::Revoke
         | MessageType::Other(_) => Class::Command,
         MessageType::Handshake | MessageType::HandshakeAck | MessageType::Disconnect | MessageType::Paired => {
             Class::Silent

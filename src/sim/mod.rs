@@ -25,7 +25,7 @@ use crate::identity::{Address, NodeId, NodeIdentity, PublicKey};
 use crate::kad::Sighting;
 use crate::mesh::{Answer, CallId, Command, ConnectTo, DialId, FeedInfo, Input, LinkInfo, Target};
 use crate::message::{Message, Payload, RawPayload};
-use crate::peers::{Grants, Peer, PeerRegistry};
+use crate::peers::{Gift, Grants, Peer, PeerRegistry};
 use crate::session::Expect;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -156,8 +156,13 @@ impl World {
 
     /// `at` puts `who` on its allowlist with these grants.
     pub fn allow(&mut self, at: &str, who: &str, grants: Grants) {
+        self.give(at, who, Gift { grants, by: "test".to_owned(), ..Gift::default() });
+    }
+
+    /// `at` gives `who` exactly this.
+    pub fn give(&mut self, at: &str, who: &str, gift: Gift) {
         let (key, wall) = (self.key(who), self.wall(at));
-        let _ = self.node_mut(at).registry.write().access_mut().allow(&key, grants, "test", wall);
+        let _ = self.node_mut(at).registry.write().access_mut().grant(&key, gift, wall);
     }
 
     /// `at` revokes `who`, and its mesh is told.

@@ -5,7 +5,7 @@ use super::depot::Depot;
 use super::packets::Packets;
 use super::{Actor, ConnId, Event, Wire, World};
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
-use crate::identity::{Identity, Role};
+use crate::identity::{Identity, PublicKey, Role};
 use crate::mesh::{
     Answer, AuditSink as _, CHUNK1, DepotTask, DialId, GOSSIP1, Input, Intents, JobId, JobResult, LinkId,
     MarksSnapshot, MarksTable, Mesh, MeshConfig, Output, Permit, UEPS1, Work, failure_of, not_recorded,
@@ -260,14 +260,13 @@ impl SimNode {
         if let Err(e) = self.admit(now, permit, marks) {
             return (Err(e), None);
         }
-        let (t, Some(command)) = (wall(now, self.skew_s).wall, work.audited()) else {
-            return (self.carry_out(work), None);
-        };
+        let (t, by) = (wall(now, self.skew_s).wall, &permit.key);
+        let Some(command) = work.audited() else { return (self.carry_out(by, t, work), None) };
         let of = match self.audit.begin(t, permit, &command) {
             Ok(of) => of,
             Err(e) => return (Ok(JobResult::NotRecorded(not_recorded(&e))), None),
         };
-        let result = self.carry_out(work);
+        let result = self.carry_out(by, t, work);
         let mark = self.audit.end(t, of, failure_of(&result).as_deref().map_or(Ok(()), Err));
         (result, mark)
     }
@@ -285,7 +284,7 @@ impl SimNode {
         Ok(())
     }
 
-    fn carry_out(&mut self, work: Work) -> Result<JobResult> {
+    fn carry_out(&mut self, by: &PublicKey, at: Timestamp, work: Work) -> Result<JobResult> {
         match work {
             Work::Stats => {
                 let miners = vec![MinerStats::new("sim-1", "sim", MinerState::Running)];
@@ -304,6 +303,11 @@ impl SimNode {
             Work::Pause { miner, pause } => {
                 self.rig.packets.hold(pause.then_some("paused by command"));
                 Ok(JobResult::Started { name: miner.unwrap_or_default() })
+            }
+            Work::Access { key, change } => {
+                let mut registry = self.registry.write();
+                registry.change_from_afar(by, &key, &change, at)?;
+                Ok(JobResult::Access(registry.access().reply(&key)))
             }
             Work::Versions { .. } => Ok(JobResult::Versions(Vec::new())),
             Work::Rollback { name, .. } => Err(Error::NotFound(format!("no versions of {name}"))),

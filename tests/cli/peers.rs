@@ -145,6 +145,7 @@ fn json_rows_keep_their_shape() {
         "stage",
         "threat",
         "tls",
+        "until",
     ];
     assert_eq!(keys(&boss.rows(&["peers", "list"])[0]), peer);
     assert_eq!(keys(&boss.rows(&["ping", "rig-1"])[0]), ["id", "rig", "round_trip_ms"]);

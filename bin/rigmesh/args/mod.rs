@@ -23,7 +23,7 @@ pub(crate) use discover::Discover;
 pub(crate) use fleet::{Logs, Pause, Ping, Profiles, ProfilesCommand, Resume, Start, Status, Stop};
 pub(crate) use node::{Completions, Demo, Id, IdCommand, Init, Serve, Version};
 pub(crate) use pair::{Enrol, Pair};
-pub(crate) use peers::{Peers, PeersCommand, PeersExport, PeersImport};
+pub(crate) use peers::{Peers, PeersCommand, PeersExport, PeersGrant, PeersImport};
 pub(crate) use seal::{Open, Seal, SealCommand, SealForm, SealMessage};
 pub(crate) use wire::{
     Levin, LevinCommand, LevinDecode, LevinProbe, UepsArgs, UepsBuild, UepsCommand, UepsRead, UepsSend,

@@ -18,6 +18,7 @@ pub(crate) enum PeersCommand {
     Add(PeersAdd),
     Remove(PeersRemove),
     Allow(PeersAllow),
+    Grant(PeersGrant),
     Revoke(PeersRevoke),
     AllowPlain(PeersAllowPlain),
     Best(PeersBest),
@@ -86,13 +87,50 @@ pub(crate) struct PeersAllow {
     pub(crate) name: Option<String>,
 }
 
-/// Shut a key out, at once.
+/// Say what a key may do, here or (with the grant manage there) on rigs.
 #[derive(Debug, FromArgs)]
-#[argh(subcommand, name = "revoke", example = "{command_name} KEY")]
+#[argh(
+    subcommand,
+    name = "grant",
+    example = "{command_name} KEY observe --days 30 --note 'the new hand'\n{command_name} KEY controller --on rig-1"
+)]
+pub(crate) struct PeersGrant {
+    /// the public key, or a peer's name or id
+    #[argh(positional)]
+    pub(crate) key: String,
+    /// peer (nothing but to connect), controller, or some of observe,operate,deploy,manage
+    #[argh(positional)]
+    pub(crate) grant: String,
+    /// for so many days
+    #[argh(option)]
+    pub(crate) days: Option<u32>,
+    /// until this time, such as 2027-01-31T18:00:00Z
+    #[argh(option)]
+    pub(crate) until: Option<String>,
+    /// what you want to remember of it
+    #[argh(option)]
+    pub(crate) note: Option<String>,
+    /// on this rig instead of here (may be repeated)
+    #[argh(option)]
+    pub(crate) on: Vec<String>,
+    /// on every rig instead of here
+    #[argh(switch)]
+    pub(crate) on_all: bool,
+}
+
+/// Shut a key out, at once, here or (with the grant manage there) on rigs.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "revoke", example = "{command_name} KEY\n{command_name} KEY --on-all")]
 pub(crate) struct PeersRevoke {
     /// the public key, or a peer's name or id
     #[argh(positional)]
     pub(crate) key: String,
+    /// on this rig instead of here (may be repeated)
+    #[argh(option)]
+    pub(crate) on: Vec<String>,
+    /// on every rig instead of here
+    #[argh(switch)]
+    pub(crate) on_all: bool,
 }
 
 /// Accept protocol 1.0 again from a key that had secure sessions, after the node behind it went back to it.

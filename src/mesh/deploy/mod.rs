@@ -26,6 +26,8 @@ pub(crate) const CHUNK1: &str = "chunk1";
 pub(crate) const SLOTS1: &str = "slots1";
 /// The capability of a worker whose miners can be paused: `pause_miner` and `resume_miner`.
 pub(crate) const PAUSE1: &str = "pause1";
+/// The capability of a worker whose permissions can be changed from afar: `grant` and `revoke`.
+pub(crate) const MANAGE1: &str = "manage1";
 /// What a rig says to a key that may not deploy.
 pub(crate) const NO_PERMISSION: &str = "no permission";
 

@@ -9,10 +9,11 @@ use crate::base::{Error, Result, is_plain_name};
 use crate::identity::{NodeId, PublicKey};
 use crate::mesh::ThreatInfo;
 use crate::mesh::{Answer, AuditCommand, Command};
-use crate::message::{Logs, MessageType, Payload, Stats, parse_response};
+use crate::message::{AccessReply, Logs, MessageType, Payload, Stats, parse_response};
 use crate::miners::{self, MinerInstance, MinerManager, Profile, StartRequest};
-use crate::node::{Controller, Node, Shared, Transport, uplink};
-use crate::peers::{Admission, Grants, Peer};
+use crate::node::{Controller, Node, Shared, Sweep, Transport, uplink};
+use crate::peers::{Admission, Gift, Grants, Peer};
+use crate::runtime::clock::wall;
 use crate::runtime::jobs::{PAUSED, pause_or_resume};
 use crate::session::Expect;
 use crate::wire::ueps::Header;
@@ -21,6 +22,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The longest note on a permission.
+const NOTE_BYTES_MAX: usize = 256;
 /// How long a rig has to answer a query.
 const QUERY: Duration = Duration::from_secs(10);
 /// How long a rig has to answer a ping.
@@ -67,7 +70,11 @@ pub(crate) fn execute(shared: &Arc<Shared>, request: Request, each: Each<'_>) ->
             Ok(one())
         }
         Request::PeersAllow { key, grant, name } => me.peers_allow(&key, grant.as_deref(), name.as_deref(), each),
-        Request::PeersRevoke { key } => me.peers_revoke(&key, each),
+        Request::PeersGrant { key, grant, until, note, rigs } => {
+            let gift = Gift { grants: grant.parse()?, until, by: "cli".to_owned(), note };
+            me.peers_grant(&key, gift, &rigs, each)
+        }
+        Request::PeersRevoke { key, rigs } => me.peers_revoke(&key, &rigs, each),
         Request::PeersAllowPlain { key } => me.peers_allow_plain(&key, each),
         Request::PairShow { grant, minutes, addresses } => me.pair_show(&grant, minutes, &addresses, each),
         Request::PairState {} => me.pair_state(each),
@@ -169,6 +176,7 @@ impl Executor<'_> {
             "role": peer.role.as_str(),
             "admitted": admission,
             "grants": grants.names().collect::<Vec<_>>(),
+            "until": peer.key().and_then(|key| registry.inner().read().access().until(&key)),
             "secure": peer.key().is_some_and(|key| registry.inner().read().access().is_secure(&key)),
             "connected": peer.connected,
             "stage": registry.stage(&peer.id),
@@ -273,13 +281,52 @@ impl Executor<'_> {
 
     /// Who may do what is changed by this machine's owner, which is recorded as commands are.
     pub(super) fn allow(&self, key: &PublicKey, grants: Grants) -> Result<()> {
-        let names: Vec<&str> = grants.names().collect();
-        let command = AuditCommand::new("allow", json!({ "key": key.to_base64(), "grants": names }));
-        self.shared.record_local(&command, || self.shared.registry.allow(key, grants, "cli"))
+        self.give(key, Gift { grants, by: "cli".to_owned(), ..Gift::default() })
     }
 
-    fn peers_revoke(&self, selector: &str, each: Each<'_>) -> Result<Summary> {
+    fn give(&self, key: &PublicKey, gift: Gift) -> Result<()> {
+        let args = json!({ "key": key.to_base64(), "grants": gift.grants, "until": gift.until });
+        let command = AuditCommand::new("allow", args);
+        self.shared.record_local(&command, || self.shared.registry.grant(key, gift))
+    }
+
+    fn peers_grant(&self, selector: &str, gift: Gift, rigs: &Rigs, each: Each<'_>) -> Result<Summary> {
         let key = PublicKey::from_base64(selector).or_else(|_| self.key_of(selector))?;
+        if gift.until.is_some_and(|until| until.unix_nanos() <= wall().unix_nanos()) {
+            return Err(Error::Config("that time is over already".to_owned()));
+        }
+        if gift.note.as_ref().is_some_and(|note| note.len() > NOTE_BYTES_MAX || note.chars().any(char::is_control)) {
+            return Err(Error::Config(format!("a note has at most {NOTE_BYTES_MAX} bytes and no control characters")));
+        }
+        if *rigs != Rigs::default() {
+            return self.on_rigs(rigs, each, |peers| self.controller.sweep_grant(peers, &key, &gift));
+        }
+        self.refuse_own(key.node_id())?;
+        self.give(&key, gift)?;
+        self.shared.control.send(Command::AccessChanged, None, 0)?;
+        self.row_of_key(&key, each)
+    }
+
+    /// A change of permissions on rigs. This node's own are changed without naming rigs.
+    fn on_rigs(
+        &self,
+        rigs: &Rigs,
+        each: Each<'_>,
+        sweep: impl FnOnce(&[String]) -> Sweep<AccessReply>,
+    ) -> Result<Summary> {
+        let asked = self.asked(rigs)?;
+        let mut tally = Tally::new(each);
+        for (peer, reply) in sweep(&asked.peers) {
+            tally.add(&self.about(&peer), reply.map(|reply| json!(reply)));
+        }
+        Ok(tally.summary)
+    }
+
+    fn peers_revoke(&self, selector: &str, rigs: &Rigs, each: Each<'_>) -> Result<Summary> {
+        let key = PublicKey::from_base64(selector).or_else(|_| self.key_of(selector))?;
+        if *rigs != Rigs::default() {
+            return self.on_rigs(rigs, each, |peers| self.controller.sweep_revoke(peers, &key));
+        }
         let command = AuditCommand::new("revoke", json!({ "key": key.to_base64() }));
         self.shared.record_if_possible(&command, || self.shared.registry.revoke(&key))?;
         self.shared.control.send(Command::AccessChanged, None, 0)?;

@@ -18,7 +18,7 @@ mod ueps;
 pub use execute::parse_profile;
 pub use socket::{ControlClient, Owner};
 
-use crate::base::{Error, Refusal, Result};
+use crate::base::{Error, Refusal, Result, Timestamp};
 use crate::message::ErrorCode;
 use crate::miners::Profile;
 use crate::node::deploy::DeployFile;
@@ -100,10 +100,29 @@ pub enum Request {
         #[serde(default)]
         name: Option<String>,
     },
-    /// Takes admission and grants from a key, at once and in every mode.
+    /// Gives a key exactly these grants, here or on rigs.
+    PeersGrant {
+        /// The public key, or a peer that has one.
+        key: String,
+        /// `peer` for none, `controller`, or some of `observe,operate,deploy,manage`.
+        grant: String,
+        /// Until when; for ever when absent.
+        #[serde(default)]
+        until: Option<Timestamp>,
+        /// For people.
+        #[serde(default)]
+        note: Option<String>,
+        /// On which rigs; here when none.
+        #[serde(default)]
+        rigs: Rigs,
+    },
+    /// Takes admission and grants from a key, at once and in every mode, here or on rigs.
     PeersRevoke {
         /// The public key, or a peer that has one.
         key: String,
+        /// On which rigs; here when none.
+        #[serde(default)]
+        rigs: Rigs,
     },
     /// Accepts protocol 1.0 from a key again that had secure sessions: takes its secure mark away.
     PeersAllowPlain {

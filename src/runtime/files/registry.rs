@@ -6,9 +6,10 @@
 use super::atomic;
 use crate::base::{Error, Result};
 use crate::identity::{NodeId, PublicKey};
+use crate::message::AccessReply;
 use crate::peers::{
-    Access, Admission, Grants, Measurement, Merged, Origin, Peer, PeerAuthMode, PeerExtra, PeerRegistry,
-    RegistryExport, RegistryFiles, RegistryTexts,
+    Access, AccessChange, Admission, Gift, Grants, Measurement, Merged, Origin, Peer, PeerAuthMode, PeerExtra,
+    PeerRegistry, RegistryExport, RegistryFiles, RegistryTexts,
 };
 use crate::runtime::clock::{Clock, wall};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
@@ -346,6 +347,41 @@ impl SharedRegistry {
     /// [`Error::NotFound`] when it had none; [`Error::Io`] when saving failed. Nothing has changed then.
     pub fn allow_plain(&self, key: &PublicKey) -> Result<()> {
         self.admit(key, |registry| registry.access_mut().allow_plain(key))
+    }
+
+    /// Carries out a change that the holder of `by` asks for; see [`PeerRegistry::change_from_afar`].
+    ///
+    /// # Errors
+    /// As there; [`Error::Io`] when saving failed: nothing has changed then, but a revocation holds until the node ends.
+    pub(crate) fn change_from_afar(
+        &self,
+        by: &PublicKey,
+        key: &PublicKey,
+        change: &AccessChange,
+    ) -> Result<AccessReply> {
+        let apply = |registry: &mut PeerRegistry| registry.change_from_afar(by, key, change, wall());
+        match change {
+            AccessChange::Grant { .. } => self.admit(key, apply)?,
+            AccessChange::Revoke => {
+                let core = &self.owner.core;
+                let _writing = core.writing.lock();
+                let result = apply(&mut core.registry.write());
+                // Who may not has changed nothing.
+                if core.registry.read().access().is_revoked(key) {
+                    core.save_access()?;
+                }
+                result?;
+            }
+        }
+        Ok(self.inner().read().access().reply(key))
+    }
+
+    /// Gives a key exactly this; a revocation is lifted.
+    ///
+    /// # Errors
+    /// As [`SharedRegistry::allow`].
+    pub fn grant(&self, key: &PublicKey, gift: Gift) -> Result<()> {
+        self.admit(key, |registry| registry.access_mut().grant(key, gift, wall()))
     }
 
     /// Saves a key that was paired with; see [`Access::pair`].
