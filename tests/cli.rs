@@ -2,6 +2,8 @@
 //! knows the library; what it looks at is output, exit codes, files and processes.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, unreachable_pub)]
 
+#[path = "cli/access.rs"]
+mod access;
 #[path = "cli/audit.rs"]
 mod audit;
 #[path = "cli/bad_input.rs"]
