@@ -48,7 +48,7 @@ pub(crate) fn init(globals: &Globals, out: &Out, args: &Init) -> Result<(), Exit
     out.say(&format!("made the identity {} ({name}, {role}) in {}", identity.id(), paths.data.display()));
     out.say(match (role.is_controller(), role.is_worker()) {
         (true, false) => "on each rig that it shall command, run:",
-        (false, _) => "on the controller, run (and on this node, let the controller in: rigmesh peers allow KEY --grant controller):",
+        (false, _) => "run `rigmesh serve` and `rigmesh pair` here, and on the controller what that shows; or carry keys by hand, on the controller (and `rigmesh peers allow KEY --grant controller` here):",
         (true, true) => "on each rig that it shall command, run the first line; on a controller of this node, the second:",
     });
     out.text(&admit.join("\n"))

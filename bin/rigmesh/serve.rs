@@ -163,7 +163,7 @@ fn announce(node: &Node, out: &Out, tls: bool, open: bool) -> Result<(), Exit> {
     let listens = listen.map_or_else(|| "listens nowhere".to_owned(), |at| format!("listens on {at}"));
     let commanded = match (info.role.is_worker(), names.is_empty()) {
         (false, _) => "takes no commands, being a controller".to_owned(),
-        (true, true) => "nobody may command it yet (rigmesh peers allow KEY --grant controller)".to_owned(),
+        (true, true) => "nobody may command it yet (rigmesh pair)".to_owned(),
         (true, false) => format!("may be commanded by {}", names.join(", ")),
     };
     let found = node

@@ -222,7 +222,7 @@ impl NodeBuilder {
             log::warn!(target: "peers", "{warning}");
         }
         registry.inner().write().set_peers_max(config.peers_max);
-        let marks_file = Arc::new(MarksFile::new(paths.freshness()));
+        let marks_file = Arc::new(MarksFile::new(paths.freshness(), Disk::real()));
         let marks = if self.forget_times { marks_file.reset()? } else { marks_file.load()? };
 
         let clock = Clock::start();
@@ -247,7 +247,7 @@ impl NodeBuilder {
             },
             false => Security::Off,
         };
-        let pairings = Pairings::load(paths.enrolment(), registry.clone(), audit.clone(), clock)?;
+        let pairings = Pairings::load(Disk::real(), paths.enrolment(), registry.clone(), audit.clone(), clock)?;
         let opener = Arc::new(Opener {
             settings: net_settings(&config, security)?,
             identity: identity.clone(),

@@ -4,6 +4,7 @@
 use super::audit::AuditBook;
 use super::clock::{Clock, wall};
 use super::files::atomic;
+use super::files::disk::Disk;
 use super::files::registry::SharedRegistry;
 use crate::base::{Error, Refusal, Result, Rng};
 use crate::identity::PublicKey;
@@ -24,6 +25,7 @@ const FILE_BYTES_MAX: usize = 8 << 20;
 pub(crate) struct Pairings {
     desk: Mutex<PairDesk>,
     enrolment: Mutex<Option<Enrolment>>,
+    disk: Disk,
     file: PathBuf,
     registry: SharedRegistry,
     audit: Option<Arc<AuditBook>>,
@@ -44,6 +46,7 @@ impl Pairings {
     /// # Errors
     /// [`Error::Config`] naming a file that cannot be read, which stays as it is.
     pub(crate) fn load(
+        disk: Disk,
         file: PathBuf,
         registry: SharedRegistry,
         audit: Option<Arc<AuditBook>>,
@@ -56,7 +59,7 @@ impl Pairings {
             None => None,
         };
         let (desk, enrolment) = (Mutex::default(), Mutex::new(enrolment));
-        Ok(Arc::new(Pairings { desk, enrolment, file, registry, audit, clock }))
+        Ok(Arc::new(Pairings { desk, enrolment, disk, file, registry, audit, clock }))
     }
 
     /// Shows a new code.
@@ -120,7 +123,7 @@ impl Pairings {
     }
 
     fn save(&self, enrolment: &Enrolment) -> Result<()> {
-        atomic::write(&self.file, enrolment.encode()?.as_bytes(), 0o600)
+        self.disk.write(&self.file, enrolment.encode()?.as_bytes(), 0o600)
     }
 
     /// Somebody at this address who says it holds `key` wants to pair.

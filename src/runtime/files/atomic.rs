@@ -1,34 +1,15 @@
 //! Atomic, durable, private writes.
 
+use super::disk::Disk;
 use crate::base::{Error, Result};
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 
-/// Replaces `path` by `bytes`: a temporary file beside it with `mode` from its first byte, fsync,
-/// rename, fsync of the folder. After `Ok` the content survives a power cut; after `Err` the old
-/// file is untouched and no temporary file is left.
+/// Replaces `path` by `bytes`, see [`Disk::write`].
 pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let folder = folder_of(path);
-    create_folder(folder)?;
-    let temporary = temporary_beside(path);
-    let io = |what: &str, e: &std::io::Error| Error::io(format!("{what} {}", path.display()), e);
-    let result = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&temporary)
-            .map_err(|e| io("cannot write", &e))?;
-        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|e| io("cannot write", &e))?;
-        fs::rename(&temporary, path).map_err(|e| io("cannot replace", &e))?;
-        sync_folder(folder)
-    })();
-    if result.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    result
+    Disk::real().write(path, bytes, mode)
 }
 
 /// Reads a whole file of at most `max` bytes; `None` when there is none.
@@ -72,19 +53,12 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
         .map_err(|e| Error::io(format!("cannot sync {}", folder.display()), &e))
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder of a file.
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
-}
-
-/// A name no other thread or process picks at the same time.
-fn temporary_beside(path: &Path) -> PathBuf {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}-{}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
 #[cfg(test)]

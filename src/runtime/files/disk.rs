@@ -14,6 +14,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most entries of one folder that are looked at.
 const ENTRIES_MAX: usize = 100_000;
@@ -21,6 +22,8 @@ const ENTRIES_MAX: usize = 100_000;
 const REMOVE_DEPTH_MAX: usize = 64;
 /// Where the content of a file is written before it replaces another.
 const REPLACING: &str = ".replacing.tmp";
+/// The mode of files that are made here.
+const PRIVATE: u32 = 0o600;
 
 /// One change of the disk, before it is made.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +79,18 @@ impl Disk {
 
     fn pass(&self, change: Change<'_>) -> std::io::Result<()> {
         self.gate.as_ref().map_or(Ok(()), |gate| gate.pass(change))
+    }
+
+    /// Replaces the file at `path` by `bytes`: a temporary file beside it, private from its first byte, with `mode` before
+    /// it gets the name; fsync, rename, fsync of the folder. After `Ok` the content survives a power cut; after `Err` the
+    /// old or the new content stands there whole, and no temporary file is left.
+    pub(crate) fn write(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| Error::Config(format!("{} names no file", path.display())))?;
+        // A name that no other thread or process picks at the same time.
+        let temporary = format!(".{name}.{}-{}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        self.folder(super::atomic::folder_of(path))?.replace_by(&temporary, name, bytes, mode)
     }
 
     /// Opens the folder at `path`, which may be or contain links: it is the owner's choice. Made, 0700, when
@@ -229,15 +244,22 @@ impl Folder {
     pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
         // One thread owns a folder, so a file of this name is what a crash left.
         self.remove_file(REPLACING)?;
+        self.replace_by(REPLACING, name, bytes, PRIVATE)
+    }
+
+    fn replace_by(&self, temporary: &str, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
         let result = (|| {
-            let file = self.create_file(REPLACING)?;
+            let file = self.create_file(temporary)?;
             file.write_at(0, bytes)?;
+            if mode != PRIVATE {
+                file.set_mode(mode)?;
+            }
             file.sync()?;
-            self.rename(REPLACING, name)?;
+            self.rename(temporary, name)?;
             self.sync()
         })();
         if result.is_err() {
-            let _ = self.remove_file(REPLACING);
+            let _ = self.remove_file(temporary);
         }
         result
     }

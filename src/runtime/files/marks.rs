@@ -1,6 +1,7 @@
 //! `freshness.json`: the marks of commands accepted, on disk before the command runs.
 
 use super::atomic;
+use super::disk::Disk;
 use crate::base::Result;
 use crate::mesh::{MarksSnapshot, MarksTable};
 use parking_lot::Mutex;
@@ -12,12 +13,13 @@ const BYTES_MAX: usize = 512 << 20;
 /// The file and the version it holds.
 pub(crate) struct MarksFile {
     path: PathBuf,
+    disk: Disk,
     saved: Mutex<u64>,
 }
 
 impl MarksFile {
-    pub(crate) fn new(path: PathBuf) -> MarksFile {
-        MarksFile { path, saved: Mutex::new(0) }
+    pub(crate) fn new(path: PathBuf, disk: Disk) -> MarksFile {
+        MarksFile { path, disk, saved: Mutex::new(0) }
     }
 
     /// The table, empty when there is no file. A corrupt file is an error that names the way out.
@@ -32,7 +34,7 @@ impl MarksFile {
     pub(crate) fn save(&self, snapshot: &MarksSnapshot) -> Result<()> {
         let mut saved = self.saved.lock();
         if *saved < snapshot.version {
-            atomic::write(&self.path, snapshot.text.as_bytes(), 0o600)?;
+            self.disk.write(&self.path, snapshot.text.as_bytes(), 0o600)?;
             *saved = snapshot.version;
         }
         Ok(())

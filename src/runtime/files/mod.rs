@@ -13,4 +13,5 @@ pub(crate) mod paths;
 pub(crate) mod profiles;
 pub(crate) mod protect;
 pub(crate) mod registry;
+mod registry_store;
 pub(crate) mod tree;

@@ -3,148 +3,25 @@
 //! Who may do what is on disk before a call returns. Measurements are saved five seconds after the
 //! first change, by the thread `store`, and when the registry is closed.
 
-use super::atomic;
+use super::disk::Disk;
+use super::registry_store::{AccessTexts, RegistryStore};
 use crate::base::{Error, Result};
 use crate::identity::{NodeId, PublicKey};
 use crate::message::AccessReply;
 use crate::peers::{
-    Access, AccessChange, Admission, Gift, Grants, Measurement, Merged, Origin, Peer, PeerAuthMode, PeerExtra,
-    PeerRegistry, RegistryExport, RegistryFiles, RegistryTexts,
+    AccessChange, Admission, Gift, Grants, Measurement, Merged, Origin, Peer, PeerAuthMode, PeerExtra, PeerRegistry,
+    RegistryExport,
 };
 use crate::runtime::clock::{Clock, wall};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use parking_lot::{Mutex, RwLock};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Largest file that is read, bytes.
-const FILE_MAX: usize = 64 << 20;
 /// How long after the first change peers are saved.
 const DEBOUNCE: Duration = Duration::from_secs(5);
-/// Mode of every file: who commands whom is nobody else's business.
-const MODE: u32 = 0o600;
-
-/// Where the four files lie: `peers.json` and its companions, whose names start with its path.
-#[derive(Clone, Debug)]
-pub(crate) struct RegistryStore {
-    peers: PathBuf,
-}
-
-impl RegistryStore {
-    pub(crate) fn new(peers: &Path) -> RegistryStore {
-        RegistryStore { peers: peers.to_owned() }
-    }
-
-    fn beside(&self, suffix: &str) -> PathBuf {
-        let mut path = self.peers.clone().into_os_string();
-        path.push(suffix);
-        path.into()
-    }
-
-    fn extras(&self) -> PathBuf {
-        self.beside(".rigmesh.json")
-    }
-
-    fn allowlist(&self) -> PathBuf {
-        self.beside(".allowlist.json")
-    }
-
-    fn permissions(&self) -> PathBuf {
-        self.beside(".permissions.json")
-    }
-
-    /// Reads all files; missing ones are empty. Second: warnings for people.
-    ///
-    /// # Errors
-    /// [`Error::Config`] when a file is corrupt: it names the file, which stays as it is.
-    /// [`Error::Io`] when one cannot be read.
-    pub(crate) fn load(&self, mode: PeerAuthMode) -> Result<(PeerRegistry, Vec<String>)> {
-        let (peers, extras) = (read(&self.peers)?, read(&self.extras())?);
-        let (allowlist, permissions) = (read(&self.allowlist())?, read(&self.permissions())?);
-        let texts = RegistryTexts {
-            peers: peers.as_deref(),
-            extras: extras.as_deref(),
-            allowlist: allowlist.as_deref(),
-            permissions: permissions.as_deref(),
-        };
-        let (registry, warnings) = PeerRegistry::load(mode, texts).map_err(|e| self.corrupt(e))?;
-        Ok((registry, self.named(warnings)))
-    }
-
-    /// Reads allowlist and permissions anew.
-    ///
-    /// # Errors
-    /// As [`RegistryStore::load`].
-    pub(crate) fn load_access(&self) -> Result<(Access, Vec<String>)> {
-        let (allowlist, permissions) = (read(&self.allowlist())?, read(&self.permissions())?);
-        let (access, warnings) =
-            Access::load(allowlist.as_deref(), permissions.as_deref()).map_err(|e| self.corrupt(e))?;
-        Ok((access, self.named(warnings)))
-    }
-
-    /// Writes the peers, durably. A crash between the two files leaves a peer that admits nobody.
-    pub(crate) fn save_peers(&self, files: &RegistryFiles) -> Result<()> {
-        atomic::write(&self.peers, files.peers.as_bytes(), MODE)?;
-        atomic::write(&self.extras(), files.extras.as_bytes(), MODE)
-    }
-
-    /// Writes permissions and allowlist, durably and in this order: a key is revoked before it is
-    /// taken off the list, and has no more than its grants before it is put there. An unreadable
-    /// permissions file is left alone.
-    pub(crate) fn save_access(&self, texts: &AccessTexts) -> Result<()> {
-        if let Some(permissions) = &texts.permissions {
-            atomic::write(&self.permissions(), permissions.as_bytes(), MODE)?;
-        }
-        atomic::write(&self.allowlist(), texts.allowlist.as_bytes(), MODE)
-    }
-
-    fn path_of(&self, what: &str) -> PathBuf {
-        match what {
-            "extras" => self.extras(),
-            "allowlist" => self.allowlist(),
-            "permissions" => self.permissions(),
-            _ => self.peers.clone(),
-        }
-    }
-
-    fn corrupt(&self, error: Error) -> Error {
-        match error {
-            Error::Malformed { what, detail } => Error::Config(format!(
-                "the file {} is corrupt ({detail}); it was left as it is: correct it or move it away",
-                self.path_of(what).display()
-            )),
-            other => other,
-        }
-    }
-
-    /// Warnings start with the word of the file they are about; people want its path.
-    fn named(&self, warnings: Vec<String>) -> Vec<String> {
-        let name = |warning: String| match warning.split_once(": ") {
-            Some((what, rest)) => format!("{}: {rest}", self.path_of(what).display()),
-            None => warning,
-        };
-        warnings.into_iter().map(name).collect()
-    }
-}
-
-fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    atomic::read(path, FILE_MAX)
-}
-
-/// The texts of the files about who may do what.
-#[derive(Clone, Debug)]
-pub(crate) struct AccessTexts {
-    allowlist: String,
-    permissions: Option<String>,
-}
-
-impl AccessTexts {
-    fn of(access: &Access) -> Result<AccessTexts> {
-        Ok(AccessTexts { allowlist: access.allowlist_text()?, permissions: access.permissions_text()? })
-    }
-}
 
 /// What the thread `store` and the handles share.
 struct Core {
@@ -235,7 +112,7 @@ pub struct SharedRegistry {
 
 impl std::fmt::Debug for SharedRegistry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SharedRegistry").field("peers", &self.owner.core.store.peers).finish_non_exhaustive()
+        f.debug_struct("SharedRegistry").field("peers", &self.owner.core.store.path()).finish_non_exhaustive()
     }
 }
 
@@ -247,7 +124,15 @@ impl SharedRegistry {
     /// [`Error::Config`] when a file is corrupt: it names the file, which stays as it is.
     /// [`Error::Io`] when one cannot be read.
     pub fn load(peers: &Path, mode: PeerAuthMode) -> Result<(SharedRegistry, Vec<String>)> {
-        let store = RegistryStore::new(peers);
+        SharedRegistry::load_on(Disk::real(), peers, mode)
+    }
+
+    pub(in crate::runtime) fn load_on(
+        disk: Disk,
+        peers: &Path,
+        mode: PeerAuthMode,
+    ) -> Result<(SharedRegistry, Vec<String>)> {
+        let store = RegistryStore::new(peers, disk);
         let (mut registry, warnings) = store.load(mode)?;
         let (wake, dirty) = bounded(1);
         registry.set_waker(move || {
@@ -672,6 +557,10 @@ impl SharedRegistry {
         self.inner().read().select_nearest_peers(n).into_iter().cloned().collect()
     }
 }
+
+#[cfg(test)]
+#[path = "registry_crash_tests.rs"]
+mod crash_tests;
 
 #[cfg(test)]
 mod tests {
