@@ -20,6 +20,8 @@ mod levin;
 mod objects;
 #[path = "fuzz/packets.rs"]
 mod packets;
+#[path = "fuzz/pairing.rs"]
+mod pairing;
 #[path = "fuzz/sessions.rs"]
 mod sessions;
 
@@ -77,6 +79,18 @@ static TARGETS: &[Target] = &[
         name: "session_statement",
         law: sessions::statement,
         deepest: |levels| sessions::deep_statement(&nested(levels - 1)),
+    },
+    Target {
+        name: "pairing",
+        law: pairing::any,
+        deepest: |levels| {
+            let inner = nested(levels - 1);
+            let psk = base64_encode(&[7; 32]);
+            let text = format!(
+                r#"{{"psk":"{psk}","grants":[],"uses":1,"until":"2027-01-15T08:00:00Z","rigs":[],"x":{inner}}}"#
+            );
+            text.into_bytes()
+        },
     },
     Target {
         name: "audit",

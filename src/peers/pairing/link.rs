@@ -43,7 +43,10 @@ impl PairLink {
             text.push_str("&t=1");
         }
         if let Some(grants) = self.enrol {
-            let _ = write!(*text, "&e=1&g={grants}");
+            text.push_str("&e=1");
+            if !grants.is_empty() {
+                let _ = write!(*text, "&g={grants}");
+            }
         }
         text
     }
