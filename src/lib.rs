@@ -146,6 +146,7 @@
 //! * The places of a record are the interfaces that are up, those of containers left out, and not what peers see: whether a
 //!   port is forwarded nobody can tell from outside, so the owner says it (`advertise`).
 //! * A message type that RigMesh does not know may change something in an embedder's program, so it is judged like a command.
+#![doc = include_str!("attacks.md")]
 #![doc = include_str!("api.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation))]
 

@@ -2,6 +2,7 @@
 //! runtime, how long a file may be. The crate docs of `src/lib.rs` draw the rooms.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Rooms by step. An arrow may only point to a lower step; rooms of one step are strangers.
@@ -159,6 +160,46 @@ fn no_file_of_the_binary_or_of_the_tests_and_benches_is_too_long() {
     let names: Vec<_> = long.map(|file| file.strip_prefix(root).unwrap().display().to_string()).collect();
     assert!(files.len() > 20, "no sources found under {}", root.display());
     assert!(names.is_empty(), "more than {LINES_MAX} lines, split by what they do: {names:?}");
+}
+
+#[test]
+fn every_test_that_the_table_of_attacks_names_is_there_and_every_attack_is_in_the_table() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = std::fs::read_to_string(root.join("src/attacks.md")).unwrap();
+    let named: BTreeSet<&str> = table.split('`').skip(1).step_by(2).collect();
+    let names_in = |folder: &str| {
+        let mut files = Vec::new();
+        sources(&root.join(folder), &mut files);
+        let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect::<Vec<_>>();
+        let tests = texts
+            .iter()
+            .flat_map(|text| text.split("#[test]\nfn ").skip(1).map(|rest| rest.split('(').next().unwrap().to_owned()));
+        tests.collect::<BTreeSet<String>>()
+    };
+    let (all, attacks) = (names_in("tests"), names_in("tests/attacks"));
+    assert!(attacks.len() > 60 && named.len() > 60);
+    for name in &named {
+        assert!(all.contains(*name), "the table of attacks names {name}, and there is no such test");
+    }
+    // Those that show what still works, not what is resisted.
+    let honest = [
+        "an_honest_member_is_served_and_one_without_a_grant_is_told_which_is_missing",
+        "a_frame_sealer_that_is_honest_passes_all_of_these",
+        "every_pairing_of_nodes_meets_in_the_best_way_both_have",
+        "a_go_node_is_served_beside_a_secure_one_both_ways",
+        "a_session_survives_hours_of_silence_with_its_keepalive_and_changes_its_keys",
+        "two_that_dial_each_other_at_once_keep_the_same_one_session",
+        "a_grant_that_is_taken_away_counts_from_the_next_command_on",
+        "words_that_are_no_grants_and_keys_that_are_none_change_nothing",
+        "both_sides_have_the_command_on_disk_before_the_miner_starts",
+        "what_fails_is_noted_by_both_and_what_gets_no_answer_by_one",
+        "no_line_has_a_configuration_and_no_read_has_a_line",
+        "a_sweep_is_recorded_for_each_rig",
+        "an_embedder_that_sends_a_payload_of_its_own_is_recorded_too",
+    ];
+    for name in attacks.iter().filter(|name| !honest.contains(&name.as_str())) {
+        assert!(named.contains(name.as_str()), "the attack {name} is not in the table");
+    }
 }
 
 #[test]
