@@ -145,6 +145,16 @@ impl Conn {
         self.push_or_wake(&mut out);
     }
 
+    /// A frame of data that is not sealed.
+    #[cfg(test)]
+    pub(crate) fn send_unsealed(self: &Arc<Self>, opcode: Data, body: &[u8]) {
+        let mut out = self.out.lock();
+        let mut frame = [&[0; HEADER_MAX][..], body].concat();
+        head(&mut frame, 0, opcode, None);
+        self.put(&mut out, &frame);
+        self.push_or_wake(&mut out);
+    }
+
     /// TLS has something to say of its own accord (key update, alert).
     pub(crate) fn pump_tls(self: &Arc<Self>) {
         self.push_or_wake(&mut self.out.lock());
@@ -221,7 +231,7 @@ impl Conn {
                 }
             }
             let mask = out.masks.as_mut().map(|rng| rng.array());
-            head(target, start, mask);
+            head(target, start, Data::Binary, mask);
             if !plain {
                 self.put(out, &frame);
             }
@@ -324,9 +334,9 @@ impl Conn {
 }
 
 /// Writes the frame's header in front of the payload that stands [`HEADER_MAX`] bytes after `start`, and masks it.
-fn head(wire: &mut Vec<u8>, start: usize, mask: Option<[u8; 4]>) {
+fn head(wire: &mut Vec<u8>, start: usize, data: Data, mask: Option<[u8; 4]>) {
     let length = wire.len() - start - HEADER_MAX;
-    let header = FrameHeader { opcode: OpCode::Data(Data::Binary), mask, ..FrameHeader::default() };
+    let header = FrameHeader { opcode: OpCode::Data(data), mask, ..FrameHeader::default() };
     let size = header.len(length as u64);
     // The header goes right in front of the payload; the unused room before it is cut out.
     let unused = HEADER_MAX - size;

@@ -5,6 +5,8 @@
 //! otherwise writes itself, without blocking (see [`conn`]).
 
 pub(crate) mod conn;
+#[cfg(test)]
+mod echo;
 pub(crate) mod gate;
 pub(crate) mod listen;
 pub(crate) mod open;

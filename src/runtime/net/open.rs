@@ -5,7 +5,7 @@
 use super::conn::{Conn, Parts};
 use super::gate::{Entrance, Gate, Pass};
 use super::pipe::Pipe;
-use super::reader::Reader;
+use super::reader::{Reader, Wire};
 use super::tls::{self, TlsTrust};
 use crate::base::{Error, Refusal, Result, Rng};
 use crate::identity::{Identity, PublicKey};
@@ -367,7 +367,8 @@ impl Opener {
             conn.shut();
             return Err(Error::ShuttingDown);
         }
-        let reader = Reader { ws, inbound, conn: conn.clone(), inbox: self.inbox.clone(), clock: self.clock };
+        let wire = Wire { ws, conn: conn.clone() };
+        let reader = Reader { wire, inbound, inbox: self.inbox.clone(), clock: self.clock };
         if let Err(why) = self.threads.spawn(&name, STACK, move || reader.run()) {
             conn.shut();
             self.inbox.send(Event::Mesh(Input::LinkDown { link, why }));
@@ -419,9 +420,9 @@ impl Opening {
 }
 
 /// Path (404), room (503), Origin (403), in this order (mesh.md §3).
-struct UpgradeCheck<'a> {
-    path: &'a str,
-    full: bool,
+pub(super) struct UpgradeCheck<'a> {
+    pub(super) path: &'a str,
+    pub(super) full: bool,
 }
 
 impl tungstenite::handshake::server::Callback for UpgradeCheck<'_> {
@@ -452,7 +453,7 @@ fn is_local_origin(origin: &str) -> bool {
     matches!(host, "localhost" | "127.0.0.1" | "::1")
 }
 
-fn ws_config(max: usize) -> WebSocketConfig {
+pub(super) fn ws_config(max: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)

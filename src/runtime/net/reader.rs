@@ -3,7 +3,7 @@
 
 use super::conn::Conn;
 use super::pipe::Pipe;
-use crate::base::{Error, Refusal};
+use crate::base::{Error, Refusal, Result};
 use crate::mesh::Input;
 use crate::runtime::clock::Clock;
 use crate::runtime::queues::{Event, InboxSender};
@@ -18,11 +18,16 @@ use tungstenite::{Message as WsMessage, WebSocket};
 
 /// What a reader thread owns.
 pub(crate) struct Reader {
-    pub(crate) ws: WebSocket<Pipe>,
+    pub(crate) wire: Wire,
     pub(crate) inbound: Inbound,
-    pub(crate) conn: Arc<Conn>,
     pub(crate) inbox: InboxSender,
     pub(crate) clock: Clock,
+}
+
+/// The reading side of a WebSocket: frames of data come out, everything else is seen to.
+pub(crate) struct Wire {
+    pub(crate) ws: WebSocket<Pipe>,
+    pub(crate) conn: Arc<Conn>,
 }
 
 /// Tells the dispatcher that the link is gone, however the reader ended, also by a panic.
@@ -42,34 +47,23 @@ impl Drop for Ended {
 
 impl Reader {
     pub(crate) fn run(mut self) {
-        let mut ended = Ended { conn: self.conn.clone(), inbox: self.inbox.clone(), why: None };
+        let mut ended = Ended { conn: self.wire.conn.clone(), inbox: self.inbox.clone(), why: None };
         let why = self.read();
         ended.why = Some(why);
     }
 
     /// Reads until the end, and says why it was the end.
     fn read(&mut self) -> Error {
+        let link = self.wire.conn.id;
         loop {
-            let (binary, mut frame) = match self.ws.read() {
-                Ok(WsMessage::Binary(bytes)) => (true, Vec::from(bytes)),
-                Ok(WsMessage::Text(text)) => (false, text.as_bytes().to_vec()),
-                Ok(WsMessage::Ping(_)) => {
-                    let _ = self.ws.flush(); // the pong goes now, not at the next read
-                    continue;
-                }
-                Ok(WsMessage::Close(_)) => {
-                    // In the server role the reply is written but not flushed.
-                    let _ = self.ws.flush();
-                    let _ = std::io::Write::flush(self.ws.get_mut());
-                    return Error::Unreachable("closed by the peer".to_owned());
-                }
-                Ok(_) => continue,
-                Err(e) => return self.last_words(&e),
+            let (binary, mut frame) = match self.wire.next() {
+                Ok(frame) => frame,
+                Err(why) => return why,
             };
             let size = frame.len();
             match self.inbound.handle_frame(self.clock.mono(), binary, &mut frame) {
                 Opened::Message(message, wait) => {
-                    if !self.inbox.send_message(self.conn.id, message, size) {
+                    if !self.inbox.send_message(link, message, size) {
                         return Error::ShuttingDown;
                     }
                     if !wait.is_zero() {
@@ -77,12 +71,35 @@ impl Reader {
                     }
                 }
                 Opened::Part => {}
-                Opened::Dropped(why) => log::debug!(target: "mesh", link = self.conn.id.0; "frame dropped: {why}"),
+                Opened::Dropped(why) => log::debug!(target: "mesh", link = link.0; "frame dropped: {why}"),
                 Opened::Over(Fault::Forged) => return Refusal::BadProof.into(),
                 Opened::Over(Fault::Broken(why)) => {
-                    self.inbox.send(Event::Mesh(Input::LinkBroken { link: self.conn.id, why }));
-                    return self.ignore_rest();
+                    self.inbox.send(Event::Mesh(Input::LinkBroken { link, why }));
+                    return self.wire.ignore_rest();
                 }
+            }
+        }
+    }
+}
+
+impl Wire {
+    /// The next message, and whether it is binary; `Err` is why there is none any more.
+    pub(crate) fn next(&mut self) -> Result<(bool, Vec<u8>)> {
+        loop {
+            match self.ws.read() {
+                Ok(WsMessage::Binary(bytes)) => return Ok((true, Vec::from(bytes))),
+                Ok(WsMessage::Text(text)) => return Ok((false, text.as_bytes().to_vec())),
+                Ok(WsMessage::Ping(_)) => {
+                    let _ = self.ws.flush(); // the pong goes now, not at the next read
+                }
+                Ok(WsMessage::Close(_)) => {
+                    // In the server role the reply is written but not flushed.
+                    let _ = self.ws.flush();
+                    let _ = std::io::Write::flush(self.ws.get_mut());
+                    return Err(Error::Unreachable("closed by the peer".to_owned()));
+                }
+                Ok(_) => {}
+                Err(e) => return Err(self.last_words(&e)),
             }
         }
     }
@@ -98,7 +115,8 @@ impl Reader {
         let code = match error {
             tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(CloseCode::Size),
             tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => None,
-            tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_) => Some(CloseCode::Protocol),
+            tungstenite::Error::Protocol(_) => Some(CloseCode::Protocol),
+            tungstenite::Error::Utf8(_) => Some(CloseCode::Invalid),
             _ => None,
         };
         if let Some(code) = code {
