@@ -30,7 +30,7 @@ pub use intents::{IntentAnswer, IntentContext, IntentSource, Intents};
 pub(crate) use intents::{IntentHost, UEPS1, grant_for_intent, register_builtin};
 pub(crate) use io::{
     Answer, CallId, ChunkSource, Command, ConnectTo, DepotEvent, DepotTask, DialId, FeedObject, Input, JobId,
-    JobResult, LinkId, MarksSnapshot, Offered, Output, Owed, PairAim, Permit, PullId, Stored, Target, Work,
+    JobResult, LinkId, MarksSnapshot, Offered, Output, Owed, PairAim, Parcel, Permit, PullId, Stored, Target, Work,
 };
 pub use io::{FeedInfo, LinkInfo, ThreatInfo};
 pub(crate) use marks::MarksTable;
@@ -212,6 +212,8 @@ impl Mesh {
                 self.drive_link(now, link); // the first ping is due
             }
             Input::Message { link, message } => self.handle_message(now, link, message),
+            Input::Packet { link, packet } => self.handle_framed_packet(now, link, &packet),
+            Input::Data { link, body } => self.handle_data(now, link, body),
             Input::LinkBroken { link, why } => {
                 log::warn!(target: "mesh", link = link.0; "a secure session is over: {why}");
                 let error = Error::malformed("frame", why);
@@ -350,7 +352,7 @@ impl Mesh {
         }
         while let Some((job, late)) = self.worker.pop_overdue(now.mono) {
             self.outputs.push_back(Output::JobOverdue { job });
-            self.refuse(now, late.link, &late.request, ErrorCode::TIMEOUT, "the rig took too long");
+            self.refuse_asked(now, late.link, &late.request, ErrorCode::TIMEOUT, "the rig took too long");
         }
         if self.marks_due.is_some_and(|at| at <= now.mono) {
             self.save_marks(now);

@@ -83,6 +83,11 @@ impl Rpc {
         self.waiting.insert(waiting.call, waiting);
     }
 
+    /// Whether a request with this id was sent over this link and waits for its answer.
+    pub(crate) fn awaits(&self, link: LinkId, request: &str) -> bool {
+        self.pending.get(request).is_some_and(|pending| pending.link == link)
+    }
+
     /// The reply to a request came, over the link it was sent on.
     pub(crate) fn complete(&mut self, request: &str) -> Option<Pending> {
         let pending = self.pending.remove(request)?;

@@ -1,7 +1,7 @@
 //! The controller's side of deployments: turns, offers, chunks that are asked for, and what is owed.
 
 use super::super::audit::mark_in;
-use super::super::io::{Answer, CallId, DepotTask, FeedId, FeedObject, LinkId, Output, Owed};
+use super::super::io::{Answer, CallId, DepotTask, FeedId, FeedObject, LinkId, Output, Owed, Parcel};
 use super::super::{Mesh, not_connected};
 use super::feed::{Feed, Stage};
 use super::pull::CHUNK_BYTES;
@@ -271,15 +271,16 @@ impl Mesh {
     fn read_next(&mut self, id: FeedId) {
         let Some(feed) = self.feeds.feed_mut(id) else { return };
         let Some(index) = feed.next_wanted() else { return };
-        let task = DepotTask::Read { feed: id, h: feed.h, object: feed.object.clone(), index };
+        let framed = feed.link().and_then(|link| self.links.link(link)).is_some_and(|link| link.dialogue.is_secure());
+        let task = DepotTask::Read { feed: id, h: feed.h, object: feed.object.clone(), index, framed };
         self.outputs.push_back(Output::Depot(task));
     }
 
-    pub(in crate::mesh) fn handle_read(&mut self, now: Now, id: FeedId, h: u32, index: u32, chunk: Result<RawPayload>) {
+    pub(in crate::mesh) fn handle_read(&mut self, now: Now, id: FeedId, h: u32, index: u32, chunk: Result<Parcel>) {
         let Some(feed) = self.feeds.feed_mut(id).filter(|f| f.h == h) else { return };
         let Some(link) = feed.link() else { return };
-        let raw = match chunk {
-            Ok(raw) => raw,
+        let parcel = match chunk {
+            Ok(parcel) => parcel,
             Err(Error::Busy) => {
                 feed.reading = false; // the rig will ask again
                 return;
@@ -290,9 +291,15 @@ impl Mesh {
             (feed.object.size - CHUNK_BYTES.saturating_mul(index.into()).min(feed.object.size)).min(CHUNK_BYTES);
         feed.sent(now.mono, bytes);
         let Some(peer) = self.links.link(link).filter(|l| !l.closing).map(|l| l.peer.clone()) else { return };
-        let payload = Payload::Other { kind: MessageType::Chunk, raw };
-        let message = Message::new(now, &mut self.rng, &self.id, &peer, &payload);
-        self.outputs.push_back(Output::Send { link, lane: Lane::Data, message, call: None });
+        let lane = Lane::Data;
+        self.outputs.push_back(match parcel {
+            Parcel::Framed(body) => Output::SendRaw { link, lane, body, request: None },
+            Parcel::Payload(raw) => {
+                let payload = Payload::Other { kind: MessageType::Chunk, raw };
+                let message = Message::new(now, &mut self.rng, &self.id, &peer, &payload);
+                Output::Send { link, lane, message, call: None }
+            }
+        });
         self.read_next(id);
     }
 
