@@ -223,6 +223,7 @@ impl Mesh {
             Input::DialFailed { dial, why } => self.fail_dial(now, Some(dial), &why),
             Input::MarksSaved { version, result } => self.release(now, version, &result),
             Input::NotSent { message, why } => {
+                self.handle_offer_not_sent(now, &message, &why);
                 if let Some(pending) = self.rpc.complete(&message) {
                     self.answer(pending.call, Err(why));
                 }

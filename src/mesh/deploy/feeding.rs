@@ -7,6 +7,7 @@ use super::feed::{Feed, Stage};
 use super::pull::CHUNK_BYTES;
 use super::{CHUNK1, refused_because};
 use crate::base::{Error, Now, Result};
+use crate::bundle::OBJECT_BYTES_MAX_V1;
 use crate::message::{
     ChunkGet, DeployCancel, DeployDone, DeployOffer, ErrorCode, Message, MessageType, OfferState, Payload, RawPayload,
 };
@@ -114,7 +115,14 @@ impl Mesh {
 
     fn offer(&mut self, now: Now, id: FeedId, link: LinkId) {
         let h = u32::try_from(self.rng.below(1 << 32)).unwrap_or(0);
+        let secure = self.links.link(link).is_some_and(|link| link.dialogue.is_secure());
         let Some(feed) = self.feeds.feed_mut(id) else { return };
+        if !secure && feed.object.size > OBJECT_BYTES_MAX_V1 {
+            let (size, max) = (feed.object.size, OBJECT_BYTES_MAX_V1);
+            let why =
+                format!("{size} bytes are too large for a 1.0 link, which takes {max}; a secure session takes more");
+            return self.finish_feed(now, id, Err(Error::Config(why)));
+        }
         let offer = DeployOffer {
             t: feed.object.t.clone(),
             h,
@@ -226,6 +234,13 @@ impl Mesh {
             if self.feeds.feed_mut(id).is_some_and(|f| matches!(f.stage, Stage::Linking { .. })) {
                 self.feed_failed(now, id, why);
             }
+        }
+    }
+
+    /// A request could not be queued. An offer that never went is no offer.
+    pub(in crate::mesh) fn handle_offer_not_sent(&mut self, now: Now, request: &str, why: &Error) {
+        if let Some(id) = self.feeds.by_request(request) {
+            self.feed_failed(now, id, why);
         }
     }
 

@@ -8,7 +8,7 @@ use super::super::worker;
 use super::NO_PERMISSION;
 use super::pull::{Arrival, CHUNK_BYTES, Due, Pull, Stage};
 use crate::base::{Error, Now, Result};
-use crate::bundle::OBJECT_BYTES_MAX_V1;
+use crate::bundle::{OBJECT_BYTES_MAX, OBJECT_BYTES_MAX_V1};
 use crate::message::{
     Chunk, ChunkGet, DeployCancel, DeployDone, DeployOffer, DeployState, ErrorCode, Message, OfferState, Payload,
 };
@@ -26,6 +26,7 @@ impl Mesh {
             Ok(offer) => offer,
             Err(e) => return self.refuse(now, link, &message, ErrorCode::OPERATION_FAILED, &e.to_string()),
         };
+        let secure = self.links.link(link).is_some_and(|link| link.dialogue.is_secure());
         if let Some(id) = self.pulls.by_object(&offer.t)
             && let Some(pull) = self.pulls.pull_mut(id)
         {
@@ -34,6 +35,7 @@ impl Mesh {
             }
             // The same key asks how far we are, perhaps over a new link and under a new number.
             (pull.link, pull.h, pull.offer) = (link, offer.h, message.clone());
+            pull.link_is(secure);
             match pull.stage {
                 Stage::Opening => {}
                 Stage::Pulling => {
@@ -52,8 +54,10 @@ impl Mesh {
         let marks = self.marks.is_dirty().then(|| self.snapshot_marks(now));
         let mut pull = Pull::new(now, offer.t.clone(), offer.h, link, permit.key, message);
         (pull.profile, pull.activate) = (offer.profile.clone(), offer.activate);
+        pull.link_is(secure);
+        let size_max = if secure { OBJECT_BYTES_MAX } else { OBJECT_BYTES_MAX_V1 };
         let id = self.pulls.insert(pull);
-        let task = DepotTask::Offer { pull: id, permit, marks, offer: Box::new(offer), size_max: OBJECT_BYTES_MAX_V1 };
+        let task = DepotTask::Offer { pull: id, permit, marks, offer: Box::new(offer), size_max };
         self.outputs.push_back(Output::Depot(task));
     }
 
