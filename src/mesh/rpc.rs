@@ -102,6 +102,11 @@ impl Rpc {
         ids.into_iter().filter_map(|id| self.take_one_waiting(id)).collect()
     }
 
+    /// Whether a request that was sent over this link waits for its answer.
+    pub(crate) fn has_link(&self, link: LinkId) -> bool {
+        self.pending.values().any(|pending| pending.link == link)
+    }
+
     /// The requests whose link is gone.
     pub(crate) fn take_link(&mut self, link: LinkId) -> Vec<Pending> {
         let ids: Vec<String> = self.pending.iter().filter(|(_, p)| p.link == link).map(|(id, _)| id.clone()).collect();

@@ -156,6 +156,11 @@ impl Worker {
         self.jobs.values().map(|job| job.deadline).min()
     }
 
+    /// Whether work is under way that came over this link.
+    pub(crate) fn has_link(&self, link: LinkId) -> bool {
+        self.jobs.values().any(|job| job.link == link)
+    }
+
     /// Jobs of a link that is gone: their results go nowhere.
     pub(crate) fn forget_link(&mut self, link: LinkId) {
         self.jobs.retain(|_, job| job.link != link);

@@ -1,6 +1,7 @@
 //! Several sessions of one pair, copies of a disk, and rights that end.
 
 use super::*;
+use rigmesh::base::Time;
 use rigmesh::sim::Manners;
 
 #[test]
@@ -77,6 +78,110 @@ fn a_session_survives_hours_of_silence_with_its_keepalive_and_changes_its_keys()
     assert!(world.is_open(conn));
     let rekeys = frames(&world, "owner", "rig").iter().filter(|(_, frame)| frame.len() == 18).count();
     assert!(rekeys > 150, "{rekeys} changes of key in six hours");
+    served(&mut world);
+}
+
+/// Lets time pass until the owner has dialled once more, calling with `each` every few seconds.
+fn until_renewed(world: &mut World, mut each: impl FnMut(&mut World)) {
+    let dials = |world: &World| {
+        let hello = |c: &&Captured| c.from == "owner" && matches!(c.wire, Wire::Text(_));
+        world.captured().iter().filter(hello).count()
+    };
+    let before = dials(world);
+    world.elapse(seconds(21 * 3600));
+    assert_eq!(dials(world), before, "much too early");
+    while dials(world) == before {
+        assert!(world.now() < Time::ZERO + seconds(24 * 3600), "more than a day old");
+        each(world);
+        world.elapse(seconds(5));
+    }
+}
+
+#[test]
+fn a_session_is_renewed_before_it_is_a_day_old_and_nothing_under_way_is_lost() {
+    for seed in [333, 334] {
+        let mut world = joined(seed);
+        let old = line(&world);
+        // Whoever asks now hears in 28 seconds that the rig is slow: over the session on which it asked.
+        world.rig("rig").hung = true;
+        let mut calls = Vec::new();
+        until_renewed(&mut world, |world| {
+            calls.push(world.begin_call("owner", "rig", start("slow"), seconds(60)));
+        });
+        assert!(world.is_open(old), "seed {seed}: something waits for its answer there");
+        let links = world.links("owner");
+        assert_eq!(links.iter().filter(|link| link.active && link.dialled).count(), 1);
+        world.elapse(seconds(40));
+        assert!(!world.is_open(old));
+        for name in ["owner", "rig"] {
+            assert_eq!(world.links(name).len(), 1, "seed {seed}: {name}");
+        }
+        for call in calls.split_off(calls.len().saturating_sub(8)) {
+            let reply = world.reply(call).unwrap();
+            assert_eq!(code(&reply), 1005, "seed {seed}: {reply:?}");
+        }
+        world.rig("rig").hung = false;
+        served(&mut world);
+    }
+}
+
+#[test]
+fn days_pass_and_every_call_is_answered() {
+    let mut world = farm(335);
+    world.uplink("owner", "rig");
+    world.elapse(seconds(1));
+    let mut sessions = std::collections::BTreeSet::new();
+    for _ in 0..(75 * 60) {
+        world.elapse(seconds(60));
+        assert_eq!(world.call("owner", "rig", Payload::GetStats).unwrap().kind, MessageType::Stats);
+        sessions.insert(line(&world));
+        let (links, active) = (world.links("owner"), world.links("rig"));
+        assert!(links.len() <= 2 && active.iter().filter(|link| link.active).count() == 1);
+    }
+    assert_eq!(sessions.len(), 4, "three days and a little, a session a day");
+    served(&mut world);
+}
+
+#[test]
+fn a_deployment_goes_on_over_the_fresh_session() {
+    let mut world = joined(336);
+    let old = line(&world);
+    let mut objects = Vec::new();
+    // One large one after the other: one of them is under way at that moment.
+    let mut call: Option<u64> = None;
+    until_renewed(&mut world, |world| {
+        if call.is_none_or(|call| world.is_over(call)) {
+            if let Some(call) = call.take() {
+                world.deployed(call).unwrap().unwrap();
+            }
+            let object = world.object(3_000_000);
+            call = Some(world.begin_deploy("owner", "rig", &object, false));
+            objects.push(object);
+        }
+    });
+    world.deployed(call.unwrap()).unwrap().unwrap();
+    world.elapse(seconds(40));
+    assert!(!world.is_open(old));
+    let (last, installed) = (objects.last().unwrap(), world.rig("rig").depot.installed().last().unwrap().to_vec());
+    assert_eq!(installed, last.bytes());
+    served(&mut world);
+}
+
+#[test]
+fn a_renewal_that_fails_is_tried_again_and_the_session_stays() {
+    let mut world = joined(337);
+    let old = line(&world);
+    // Somebody answers every new handshake with nonsense.
+    world.tap(|sent| match (&sent.wire, sent.from.as_str()) {
+        (Wire::Text(_), "rig") => vec![Wire::Text(b"no".to_vec())],
+        (wire, _) => vec![wire.clone()],
+    });
+    world.elapse(seconds(25 * 3600));
+    assert!(world.is_open(old), "an old session is better than none");
+    assert_eq!(world.call("owner", "rig", Payload::GetStats).unwrap().kind, MessageType::Stats);
+    world.untap();
+    world.elapse(seconds(1800));
+    assert!(!world.is_open(old));
     served(&mut world);
 }
 

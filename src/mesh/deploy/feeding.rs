@@ -228,6 +228,13 @@ impl Mesh {
         }
     }
 
+    /// A rig's session was renewed: what it pulls goes on over the newer one. The same offer again says so.
+    pub(in crate::mesh) fn feeds_move(&mut self, now: Now, old: LinkId, new: LinkId) {
+        for id in self.feeds.by_link(old) {
+            self.offer(now, id, new);
+        }
+    }
+
     /// A dial to a rig failed.
     pub(in crate::mesh) fn feeds_unreachable(&mut self, now: Now, peer: &str, why: &Error) {
         for id in self.feeds.by_peer(peer) {
