@@ -104,7 +104,8 @@ fn connect(address: &str, peer: &Identity, key: &PublicKey, rng: &mut Rng) -> We
     let ping = Payload::Ping(Ping { sent_at: 1, rigmesh: None });
     let message = Message::new(now(), rng, &peer.id().to_string(), &key.node_id().to_string(), &ping);
     let limits = InboundLimits::new(100, 50);
-    let (mut outbound, _) = halves(dialled.keys, rng.fork(), OutboundLimits::default(), limits, 1 << 20, Time::ZERO);
+    let (mut outbound, _) =
+        halves(dialled.keys, rng.fork(), OutboundLimits::default(), limits, 1 << 20, security.takes(), Time::ZERO);
     outbound.handle_send(Lane::Control, message.encode().into_bytes()).unwrap();
     let mut frame = Vec::new();
     assert!(outbound.poll_frame(Time::ZERO, now().wall.unix_seconds(), &mut frame).unwrap());

@@ -11,6 +11,8 @@ mod audit;
 mod frames;
 #[path = "attacks/handshake.rs"]
 mod handshake;
+#[path = "attacks/kinds.rs"]
+mod kinds;
 #[path = "attacks/member.rs"]
 mod member;
 #[path = "attacks/pairing.rs"]

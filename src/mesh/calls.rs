@@ -45,17 +45,24 @@ impl Mesh {
         payload: &Payload,
         deadline: Time,
     ) -> Result<()> {
-        let key = self.links.link(link).map(|l| l.key).ok_or_else(|| not_connected(peer))?;
-        let listed = matches!(self.registry.read().admission(&key), Admission::Listed);
-        if !listed && !matches!(payload, Payload::Ping(_)) {
-            return Err(Error::Config(format!(
-                "{peer} is not one of your peers yet; add it first: rigmesh peers add ADDRESS --key {key}"
-            )));
+        if !matches!(payload, Payload::Ping(_)) {
+            self.check_listed(link, peer)?;
         }
         let name = self.rpc.take_name(call);
         let request = self.send_named(now, link, payload, name).ok_or_else(|| not_connected(peer))?;
         self.rpc.sent(request, Pending { call, link, peer: peer.to_owned(), sent: now.mono, deadline });
         Ok(())
+    }
+
+    /// Whoever is not a peer of ours is asked nothing but pings.
+    pub(super) fn check_listed(&self, link: LinkId, peer: &str) -> Result<()> {
+        let key = self.links.link(link).map(|l| l.key).ok_or_else(|| not_connected(peer))?;
+        if matches!(self.registry.read().admission(&key), Admission::Listed) {
+            return Ok(());
+        }
+        Err(Error::Config(format!(
+            "{peer} is not one of your peers yet; add it first: rigmesh peers add ADDRESS --key {key}"
+        )))
     }
 
     pub(super) fn connect(&mut self, now: Now, call: CallId, to: ConnectTo, deadline: Time) -> Result<()> {

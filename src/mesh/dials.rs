@@ -119,6 +119,16 @@ impl Dials {
         }
     }
 
+    /// The link of one dial was renewed by another's: an uplink stands by the newer one.
+    pub(crate) fn handle_renewed(&mut self, old: DialId, new: DialId) {
+        for uplink in &mut self.uplinks {
+            match &mut uplink.state {
+                UplinkState::Up { dial, .. } if *dial == old => *dial = new,
+                _ => {}
+            }
+        }
+    }
+
     /// A dial failed, or the link it made is gone: its uplink waits, longer each time, unless it had held.
     pub(crate) fn handle_down(&mut self, now: Time, dial: DialId, rng: &mut Rng) {
         for uplink in &mut self.uplinks {

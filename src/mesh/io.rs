@@ -7,12 +7,14 @@ use super::intents::{IntentAnswer, IntentContext};
 use crate::base::{Error, Result, Time, Timestamp};
 use crate::identity::{Address, NodeId, PublicKey};
 use crate::kad::Sighting;
-use crate::message::{AccessReply, Deploy, DeployOffer, Message, Payload, RawPayload, VersionItem};
+use crate::message::{AccessReply, Chunk, Deploy, DeployOffer, Message, Payload, RawPayload, VersionItem};
 use crate::miners::{LogSlice, MinerStats};
 use crate::peers::{AccessChange, AuditMark, Grants};
 use crate::session::pairing::Joining;
 use crate::session::{Established, Expect, InboundLimits, Lane};
 use crate::wire::ueps::{Header, PacketBuf, Standing};
+use base64::Engine as _;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -77,6 +79,10 @@ pub(crate) enum Input {
     },
     /// A frame opened.
     Message { link: LinkId, message: Message },
+    /// A UEPS packet came in a frame of its own: well-formed, not verified.
+    Packet { link: LinkId, packet: Vec<u8> },
+    /// A chunk and its place came in frames of data.
+    Data { link: LinkId, body: Vec<u8> },
     /// The peer of a secure session breaks its rules: it is told so, and that is the end.
     LinkBroken { link: LinkId, why: &'static str },
     /// The connection is gone.
@@ -168,6 +174,9 @@ pub(crate) enum Output {
     Dial { dial: DialId, target: Target },
     /// Send over a link. `call`, when given, is answered with whether it could be queued.
     Send { link: LinkId, lane: Lane, message: Message, call: Option<CallId> },
+    /// Send what is no message over a secure session. When it cannot be queued, `request`, if given, is told of in an
+    /// [`Input::NotSent`].
+    SendRaw { link: LinkId, lane: Lane, body: Vec<u8>, request: Option<String> },
     /// The peer announced its limits: pace by them.
     Announced { link: LinkId, burst: u32, rate_per_s: u32, message_bytes_max: usize },
     /// The connection is proven: it no longer counts as half-open.
@@ -301,13 +310,44 @@ pub(crate) struct Owed {
     pub(crate) activate: bool,
 }
 
+/// A chunk as it travels. Packing and unpacking is the depot's work.
+#[derive(Debug)]
+pub(crate) enum Parcel {
+    /// Over a 1.0 link: the payload of a `chunk` message.
+    Payload(RawPayload),
+    /// In a secure session: the body of frames of data.
+    Framed(Vec<u8>),
+}
+
+impl Parcel {
+    /// Packs a chunk.
+    pub(crate) fn pack(framed: bool, h: u32, index: u32, data: &[u8]) -> Parcel {
+        if framed {
+            return Parcel::Framed(Chunk::encode_frame(h, index, data));
+        }
+        let mut text = format!("{{\"h\":{h},\"i\":{index},\"data\":\"");
+        text.reserve(data.len() * 4 / 3 + 8);
+        base64::engine::general_purpose::STANDARD.encode_string(data, &mut text);
+        text.push_str("\"}");
+        Parcel::Payload(RawPayload::from_compact(text))
+    }
+
+    /// The chunk in it; `None` when there is none.
+    pub(crate) fn data(&self) -> Option<Cow<'_, [u8]>> {
+        match self {
+            Parcel::Payload(raw) => raw.parse::<Chunk>().ok().map(|chunk| Cow::Owned(chunk.data)),
+            Parcel::Framed(body) => Chunk::decode_frame(body).ok().map(|(_, _, data)| Cow::Borrowed(data)),
+        }
+    }
+}
+
 /// Work for the depot, which does one thing after the other.
 #[derive(Debug)]
 pub(crate) enum DepotTask {
     /// What lies on disk of an object? The marks, if any, are saved first.
     Offer { pull: PullId, permit: Permit, marks: Option<MarksSnapshot>, offer: Box<DeployOffer>, size_max: u64 },
-    /// Check a chunk and write it: the payload of its message, not yet decoded.
-    Store { pull: PullId, t: String, index: u32, chunk: RawPayload },
+    /// Check a chunk and write it.
+    Store { pull: PullId, t: String, index: u32, chunk: Parcel },
     /// Everything is there: install it.
     Install { pull: PullId, permit: Permit, t: String, profile: RawPayload, activate: bool },
     /// A transfer was given up: its data goes.
@@ -316,8 +356,8 @@ pub(crate) enum DepotTask {
     LetGo { t: String },
     /// Who may deploy has changed: data of keys that may no longer goes.
     CheckKeys,
-    /// Read a chunk for a rig and make its payload.
-    Read { feed: FeedId, h: u32, object: Arc<FeedObject>, index: u32 },
+    /// Read a chunk for a rig and pack it: for a frame of data, or as the payload of a message.
+    Read { feed: FeedId, h: u32, object: Arc<FeedObject>, index: u32, framed: bool },
     /// Write down what rigs are owed.
     SaveOwed(Vec<Owed>),
     /// A deployment that outlived its caller is over: the audit log says how, and where the rig's own says so.
@@ -349,7 +389,7 @@ pub(crate) enum DepotEvent {
         feed: FeedId,
         h: u32,
         index: u32,
-        chunk: Result<RawPayload>,
+        chunk: Result<Parcel>,
     },
     /// Marks that belonged to an offer could not be saved.
     MarksFailed,

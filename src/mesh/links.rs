@@ -3,6 +3,7 @@
 
 use super::found::LinkGossip;
 use super::io::{DialId, LinkId, LinkInfo};
+use super::renewal::Renewal;
 use crate::base::{Error, Time, Timestamp};
 use crate::identity::{Address, NodeIdentity, PublicKey};
 use crate::session::{Dialogue, InboundLimits, Side};
@@ -41,6 +42,8 @@ pub(crate) struct Link {
     pub(crate) session: Option<[u8; 8]>,
     /// When the key was proven on it.
     pub(crate) proven_at: Option<Time>,
+    /// How it is renewed before it is a day old, and whether that has happened.
+    pub(crate) renewal: Renewal,
     /// The extensions that the peer announced on this link.
     pub(crate) caps: Vec<String>,
     /// The signing key that the peer has shown on this link.

@@ -1,7 +1,7 @@
 //! Step 6: the node as one machine, owned by the dispatcher thread. This file only routes; the
 //! parts are [`links`] (who is connected), [`calls`] with [`rpc`] and [`dials`] (what we ask, and the
 //! connections it needs), [`requests`] with [`worker`] (what peers ask of us), [`deploy`] (transfers of miners, both sides), [`audit`] (what is recorded of commands), [`proof`] (the moment a key
-//! is proven) and [`marks`] (what was accepted before).
+//! is proven), [`renewal`] (a fresh session before one is a day old) and [`marks`] (what was accepted before).
 //!
 //! One message through it: the runtime opens a frame and hands in [`Input::Message`]; the link's
 //! dialogue judges it; a reply completes a call, a request becomes a job, a ping an answer; what
@@ -18,6 +18,7 @@ mod io;
 mod links;
 mod marks;
 mod proof;
+mod renewal;
 mod requests;
 mod rpc;
 mod worker;
@@ -30,7 +31,7 @@ pub use intents::{IntentAnswer, IntentContext, IntentSource, Intents};
 pub(crate) use intents::{IntentHost, UEPS1, grant_for_intent, register_builtin};
 pub(crate) use io::{
     Answer, CallId, ChunkSource, Command, ConnectTo, DepotEvent, DepotTask, DialId, FeedObject, Input, JobId,
-    JobResult, LinkId, MarksSnapshot, Offered, Output, Owed, PairAim, Permit, PullId, Stored, Target, Work,
+    JobResult, LinkId, MarksSnapshot, Offered, Output, Owed, PairAim, Parcel, Permit, PullId, Stored, Target, Work,
 };
 pub use io::{FeedInfo, LinkInfo, ThreatInfo};
 pub(crate) use marks::MarksTable;
@@ -46,6 +47,7 @@ use dials::Dials;
 use found::{Found, LinkGossip};
 use links::{Link, Links};
 use parking_lot::RwLock;
+use renewal::{Renewal, Renewals};
 use rpc::Rpc;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -89,6 +91,7 @@ pub(crate) struct Mesh {
     rng: Rng,
     links: Links,
     dials: Dials,
+    renewals: Renewals,
     rpc: Rpc,
     worker: Worker,
     feeds: Feeds,
@@ -128,6 +131,7 @@ impl Mesh {
             rng,
             links: Links::default(),
             dials: Dials::default(),
+            renewals: Renewals::default(),
             rpc: Rpc::default(),
             worker: Worker::default(),
             feeds: Feeds::default(),
@@ -156,6 +160,7 @@ impl Mesh {
             self.rpc.poll_timeout(),
             self.worker.poll_timeout(),
             self.dials.poll_timeout(),
+            self.renewals.poll_timeout(),
             self.feeds.poll_timeout(self.config.feeding_max).filter(|_| !self.stopping),
             self.pulls.poll_timeout(),
             self.threats.poll_timeout(),
@@ -200,6 +205,7 @@ impl Mesh {
                         packets: ReplayWindow::new(intents::REPLAYS_MAX),
                         since,
                         proven_at: None,
+                        renewal: Renewal::default(),
                         session: session_id,
                         caps: Vec::new(),
                         sign: None,
@@ -213,6 +219,8 @@ impl Mesh {
                 self.drive_link(now, link); // the first ping is due
             }
             Input::Message { link, message } => self.handle_message(now, link, message),
+            Input::Packet { link, packet } => self.handle_framed_packet(now, link, &packet),
+            Input::Data { link, body } => self.handle_data(now, link, body),
             Input::LinkBroken { link, why } => {
                 log::warn!(target: "mesh", link = link.0; "a secure session is over: {why}");
                 let error = Error::malformed("frame", why);
@@ -222,6 +230,7 @@ impl Mesh {
             Input::DialFailed { dial, why } => self.fail_dial(now, Some(dial), &why),
             Input::MarksSaved { version, result } => self.release(now, version, &result),
             Input::NotSent { message, why } => {
+                self.handle_offer_not_sent(now, &message, &why);
                 if let Some(pending) = self.rpc.complete(&message) {
                     self.answer(pending.call, Err(why));
                 }
@@ -351,7 +360,7 @@ impl Mesh {
         }
         while let Some((job, late)) = self.worker.pop_overdue(now.mono) {
             self.outputs.push_back(Output::JobOverdue { job });
-            self.refuse(now, late.link, &late.request, ErrorCode::TIMEOUT, "the rig took too long");
+            self.refuse_asked(now, late.link, &late.request, ErrorCode::TIMEOUT, "the rig took too long");
         }
         if self.marks_due.is_some_and(|at| at <= now.mono) {
             self.save_marks(now);
@@ -359,6 +368,7 @@ impl Mesh {
         self.drive_gossip(now);
         self.drive_lives(now);
         self.drive_dials(now);
+        self.drive_renewals(now);
         self.drive_pulls(now);
         self.drive_feeds(now);
     }
@@ -470,6 +480,7 @@ impl Mesh {
 
     fn handle_link_down(&mut self, now: Now, id: LinkId, why: &Error) {
         let Some((link, alone)) = self.links.remove(id) else { return };
+        self.renewals.forget(id);
         self.worker.forget_link(id);
         self.pulls_link_down(id);
         self.feeds_link_down(now, id, why);

@@ -58,13 +58,7 @@ impl Mesh {
             }
         };
         for old in surplus {
-            self.say_goodbye(
-                now,
-                old,
-                "replaced",
-                DisconnectCode::GOING_AWAY,
-                &Error::Unreachable("replaced by newer connections".to_owned()),
-            );
+            self.replace(now, old, id);
         }
         if !stranger {
             let mut registry = self.registry.write();
@@ -93,6 +87,9 @@ impl Mesh {
         });
         let mut names = vec![peer.to_owned()];
         if let Some(attempt) = attempt {
+            if self.links.link(id).is_some_and(|link| link.dial == dial) {
+                self.plan_renewal(now, id, &attempt.target);
+            }
             names.extend(attempt.peer.filter(|p| p != peer));
             for call in attempt.waiters {
                 if let Some(dial) = dial.filter(|_| self.is_hunt(call)) {

@@ -2,9 +2,11 @@
 //! the messages that wait until they can no longer be repeated.
 
 use super::audit::{Origin, with_mark};
+use super::codes::code_of;
 use super::deploy::NO_PERMISSION;
+use super::intents::IntentAnswer;
 use super::io::{JobId, JobResult, LinkId, Output, Permit};
-use super::worker::{self, Asked, Me};
+use super::worker::{self, Asked, Me, Request};
 use super::{MARKS_EVERY, Mesh};
 use crate::base::{Now, Result};
 use crate::message::{ErrorCode, Message, MessageType, Payload};
@@ -16,9 +18,11 @@ const HELD_MAX: usize = 16_384;
 /// How old the time on disk may be while a key is used whose permission ends.
 const TIME_EVERY: Duration = Duration::from_secs(600);
 /// What a key hears that open mode let in.
-const STRANGER: &str = "not permitted: this key is not on the allowlist and may only ping";
+pub(super) const STRANGER: &str = "not permitted: this key is not on the allowlist and may only ping";
 /// What a change of permissions hears over a link of protocol 1.0, whose key is the same for ever.
 const NO_SESSION: &str = "not permitted: permissions are changed in secure sessions only";
+/// What a packet hears that comes as a message in a secure session.
+const NOT_HERE: &str = "in a secure session packets travel in frames of their own";
 /// What a request hears at a node that runs nothing.
 const NO_MINERS: &str = "this node is a controller and runs no miners";
 
@@ -47,6 +51,9 @@ impl Mesh {
             return self.handle_gossip(now, id, &message);
         }
         if message.kind == MessageType::Ueps {
+            if self.links.link(id).is_some_and(|link| link.dialogue.is_secure()) {
+                return self.refuse(now, id, &message, ErrorCode::INVALID_MESSAGE, NOT_HERE);
+            }
             return self.handle_packet(now, id, key, grants, message);
         }
         let needed = worker::grant_needed(&message);
@@ -80,7 +87,7 @@ impl Mesh {
             return self.refuse(now, id, &message, ErrorCode::OPERATION_FAILED, NO_MINERS);
         }
         let marks = (needed.is_some() && self.marks.is_dirty()).then(|| self.snapshot_marks(now));
-        match self.worker.begin(now.mono, id, message.clone()) {
+        match self.worker.begin(now.mono, id, Request::Message(message.clone())) {
             Ok(job) => {
                 let permit = Permit { key, grant, origin: self.origin(id, &message) };
                 self.outputs.push_back(Output::Job { job, permit, marks, work });
@@ -107,8 +114,11 @@ impl Mesh {
 
     /// What the audit log says of where a message came from.
     pub(super) fn origin(&self, link: LinkId, message: &Message) -> Origin {
-        let session = self.links.link(link).and_then(|link| link.session);
-        Origin { id: message.id.clone(), ts: message.ts, session }
+        Origin { id: message.id.clone(), ts: message.ts, session: self.session_of(link) }
+    }
+
+    pub(super) fn session_of(&self, link: LinkId) -> Option<[u8; 8]> {
+        self.links.link(link).and_then(|link| link.session)
     }
 
     /// A message of a type we do not know may be a command of the embedder's: it is handed over when it can
@@ -153,15 +163,31 @@ impl Mesh {
         let result = match result {
             Ok(JobResult::Intent { intent, mut answer }) => {
                 answer.mark(mark);
-                return self.reply_packet(now, done.link, &done.request, intent, &answer);
+                return match &done.request {
+                    Request::Message(request) => self.reply_packet(now, done.link, request, intent, &answer),
+                    Request::Packet(_) => self.answer_packet(done.link, intent, &answer),
+                };
             }
             other => other,
         };
+        let request = match done.request {
+            Request::Message(request) => request,
+            Request::Packet(asked) => {
+                let (code, why) = match result {
+                    Err(e) => (code_of(&e), e.to_string()),
+                    Ok(JobResult::NotRecorded(why)) => (ErrorCode::OPERATION_FAILED, why),
+                    Ok(_) => (ErrorCode::UNKNOWN, "no answer".to_owned()),
+                };
+                let mut answer = IntentAnswer::refused(&asked.hmac, code, why);
+                answer.mark(mark);
+                return self.answer_packet(done.link, asked.intent, &answer);
+            }
+        };
         let me =
             Me { id: &self.id, name: &self.name, started: self.started, frame_bytes_max: self.config.frame_bytes_max };
-        let payload = worker::reply_payload(&me, now, &done.request, result);
-        self.reply_marked(now, done.link, &done.request, payload, mark);
-        if matches!(done.request.kind, MessageType::Grant | MessageType::Revoke) {
+        let payload = worker::reply_payload(&me, now, &request, result);
+        self.reply_marked(now, done.link, &request, payload, mark);
+        if matches!(request.kind, MessageType::Grant | MessageType::Revoke) {
             // Also when it failed: a revocation that could not be saved holds until this node ends.
             self.handle_access_changed(now);
         }

@@ -83,6 +83,11 @@ impl Rpc {
         self.waiting.insert(waiting.call, waiting);
     }
 
+    /// Whether a request with this id was sent over this link and waits for its answer.
+    pub(crate) fn awaits(&self, link: LinkId, request: &str) -> bool {
+        self.pending.get(request).is_some_and(|pending| pending.link == link)
+    }
+
     /// The reply to a request came, over the link it was sent on.
     pub(crate) fn complete(&mut self, request: &str) -> Option<Pending> {
         let pending = self.pending.remove(request)?;
@@ -95,6 +100,11 @@ impl Rpc {
         let ids: Vec<CallId> =
             self.waiting.values().filter(|w| w.peer == peer && w.payload.is_some()).map(|w| w.call).collect();
         ids.into_iter().filter_map(|id| self.take_one_waiting(id)).collect()
+    }
+
+    /// Whether a request that was sent over this link waits for its answer.
+    pub(crate) fn has_link(&self, link: LinkId) -> bool {
+        self.pending.values().any(|pending| pending.link == link)
     }
 
     /// The requests whose link is gone.

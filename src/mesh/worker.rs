@@ -27,11 +27,27 @@ pub(crate) const DEPLOYS_OFF: &str = "deploys are off";
 /// Room left in a frame for the envelope, the container and the seal.
 const ENVELOPE_BYTES: usize = 4096;
 
+/// What asked for work, by which it is answered.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    /// A message, answered by one.
+    Message(Message),
+    /// A packet in a frame of its own, answered by one of the same intent.
+    Packet(AskedPacket),
+}
+
+/// What is kept of a packet to answer it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AskedPacket {
+    pub(crate) intent: u8,
+    pub(crate) hmac: [u8; 32],
+}
+
 /// A request whose work is under way.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) link: LinkId,
-    pub(crate) request: Message,
+    pub(crate) request: Request,
     deadline: Time,
 }
 
@@ -120,13 +136,18 @@ pub(crate) fn grant_needed(message: &Message) -> Option<Grants> {
 
 impl Worker {
     /// Takes a request in. `Busy` when too many are under way.
-    pub(crate) fn begin(&mut self, now: Time, link: LinkId, request: Message) -> Result<JobId> {
+    pub(crate) fn begin(&mut self, now: Time, link: LinkId, request: Request) -> Result<JobId> {
         if self.jobs.len() >= JOBS_MAX {
             return Err(Error::Busy);
         }
         self.next += 1;
         let id = JobId(self.next);
-        let changes = grant_needed(&request).is_some_and(|g| g != Grants::OBSERVE) || request.kind == MessageType::Ueps;
+        let changes = match &request {
+            Request::Message(message) => {
+                message.kind == MessageType::Ueps || grant_needed(message).is_some_and(|g| g != Grants::OBSERVE)
+            }
+            Request::Packet(_) => true,
+        };
         let max = if changes { CHANGE_MAX } else { QUERY_MAX };
         self.jobs.insert(id, Job { link, request, deadline: now + max });
         Ok(id)
@@ -145,6 +166,11 @@ impl Worker {
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         self.jobs.values().map(|job| job.deadline).min()
+    }
+
+    /// Whether work is under way that came over this link.
+    pub(crate) fn has_link(&self, link: LinkId) -> bool {
+        self.jobs.values().any(|job| job.link == link)
     }
 
     /// Jobs of a link that is gone: their results go nowhere.

@@ -3,6 +3,7 @@
 
 use super::RawPayload;
 use super::raw::base64;
+use crate::base::Error;
 use crate::formats::reading::{go_bytes_or_empty, null_is_default, object_only};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -141,6 +142,35 @@ pub struct Chunk {
     pub data: Vec<u8>,
 }
 
+impl Chunk {
+    /// Bytes in front of a chunk in a frame of data.
+    pub const HEAD_BYTES: usize = 8;
+
+    /// The body of a frame of data, as secure sessions carry chunks (chunked-deploy.md): `h` and `index` as four bytes each,
+    /// big-endian, then the chunk.
+    pub fn encode_frame(h: u32, index: u32, data: &[u8]) -> Vec<u8> {
+        let mut body = Vec::with_capacity(Chunk::HEAD_BYTES + data.len());
+        body.extend_from_slice(&h.to_be_bytes());
+        body.extend_from_slice(&index.to_be_bytes());
+        body.extend_from_slice(data);
+        body
+    }
+
+    /// The offer's number, which chunk it is, and its bytes.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when not even those two numbers and one byte are there.
+    pub fn decode_frame(body: &[u8]) -> crate::base::Result<(u32, u32, &[u8])> {
+        let halves = body.split_first_chunk::<4>().and_then(|(h, rest)| Some((h, rest.split_first_chunk::<4>()?)));
+        match halves {
+            Some((h, (index, data))) if !data.is_empty() => {
+                Ok((u32::from_be_bytes(*h), u32::from_be_bytes(*index), data))
+            }
+            _ => Err(Error::malformed("chunk", format!("{} bytes", body.len()))),
+        }
+    }
+}
+
 impl std::fmt::Debug for Chunk {
     /// Without the bytes.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -261,6 +291,16 @@ object_only!(
 mod tests {
     use super::super::{MessageType, Payload};
     use super::*;
+
+    #[test]
+    fn a_chunk_in_a_frame_is_two_numbers_and_its_bytes() {
+        let body = Chunk::encode_frame(0x0102_0304, 7, b"abc");
+        assert_eq!(body, [1, 2, 3, 4, 0, 0, 0, 7, b'a', b'b', b'c']);
+        assert_eq!(Chunk::decode_frame(&body).unwrap(), (0x0102_0304, 7, &b"abc"[..]));
+        for length in 0..=Chunk::HEAD_BYTES {
+            assert!(Chunk::decode_frame(&body[..length]).is_err(), "{length}");
+        }
+    }
 
     #[test]
     fn every_payload_is_read_as_it_was_written() {

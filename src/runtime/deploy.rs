@@ -13,11 +13,10 @@ use crate::base::{Error, Result};
 use crate::bundle::{ObjectId, ObjectManifest};
 use crate::identity::PublicKey;
 use crate::mesh::{
-    AuditCommand, AuditSink as _, DepotEvent, DepotTask, FeedObject, Input, Offered, Permit, Stored, not_recorded,
+    AuditCommand, AuditSink as _, DepotEvent, DepotTask, Input, Offered, Parcel, Permit, Stored, not_recorded,
 };
-use crate::message::{Chunk, DeployOffer, MessageType, RawPayload};
+use crate::message::{DeployOffer, MessageType, RawPayload};
 use crate::peers::{AuditBegin, AuditEntry, AuditMark, Grants, PeerRegistry};
-use base64::Engine as _;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::RwLock;
 use std::sync::Arc;
@@ -148,8 +147,9 @@ impl Worker {
                 self.forget_those_who_may_not();
                 None
             }
-            DepotTask::Read { feed, h, object, index } => {
-                Some(DepotEvent::Read { feed, h, index, chunk: self.read(h, &object, index) })
+            DepotTask::Read { feed, h, object, index, framed } => {
+                let chunk = self.cache.chunk(&object, index).map(|data| Parcel::pack(framed, h, index, &data));
+                Some(DepotEvent::Read { feed, h, index, chunk })
             }
             DepotTask::SaveOwed(owed) => {
                 if owed.is_empty() {
@@ -190,16 +190,6 @@ impl Worker {
         if let Err(e) = written {
             log::error!(target: "audit", object = t; "how a deployment ended is not recorded: {e}");
         }
-    }
-
-    /// The payload of a `chunk` message, made here because the dispatcher has better things to do.
-    fn read(&mut self, h: u32, object: &FeedObject, index: u32) -> Result<RawPayload> {
-        let chunk = self.cache.chunk(object, index)?;
-        let mut text = format!("{{\"h\":{h},\"i\":{index},\"data\":\"");
-        text.reserve(chunk.len() * 4 / 3 + 8);
-        base64::engine::general_purpose::STANDARD.encode_string(chunk.as_slice(), &mut text);
-        text.push_str("\"}");
-        Ok(RawPayload::from_compact(text))
     }
 
     /// What keys sent that may not deploy (any more) goes at once.
@@ -287,12 +277,12 @@ impl Worker {
         })
     }
 
-    fn store(&mut self, t: &str, index: u32, chunk: &RawPayload) -> Result<Stored> {
+    fn store(&mut self, t: &str, index: u32, chunk: &Parcel) -> Result<Stored> {
         let gone = || Error::NotFound("no such transfer".to_owned());
         let (depot, id) = (self.depot.as_mut().ok_or_else(gone)?, t.parse::<ObjectId>().map_err(|_| gone())?);
-        // A payload that does not parse is a wrong chunk: it is asked for once more.
-        let Ok(chunk) = chunk.parse::<Chunk>() else { return Ok(Stored::Wrong) };
-        Ok(match depot.store(&id, index, &chunk.data)? {
+        // One that cannot be read is a wrong chunk: it is asked for once more.
+        let Some(data) = chunk.data() else { return Ok(Stored::Wrong) };
+        Ok(match depot.store(&id, index, &data)? {
             Written::Kept { .. } => Stored::Kept,
             Written::WrongHash => Stored::Wrong,
         })

@@ -217,11 +217,24 @@ impl Dispatcher {
         }
     }
 
+    /// The same for what is no message. What is not sent is told when a request's answer is waited for.
+    fn send_raw(&mut self, link: LinkId, lane: Lane, body: Vec<u8>, request: Option<String>) {
+        let gone = || Err(Error::Unreachable("the connection is gone".to_owned()));
+        match (self.conns.get(&link).map_or_else(gone, |conn| conn.send(lane, body)), request) {
+            (Ok(()), _) => drop(self.dirty.insert(link)),
+            (Err(why), Some(message)) => {
+                self.mesh.handle_input(self.clock.now(), Input::NotSent { message, why });
+            }
+            (Err(why), None) => log::debug!(target: "mesh", link = link.0; "not sent: {why}"),
+        }
+    }
+
     fn carry_out(&mut self) {
         while let Some(output) = self.mesh.poll_output() {
             match output {
                 Output::Dial { dial, target } => self.opener.dial(dial, target),
                 Output::Send { link, lane, message, call } => self.send(link, lane, message, call),
+                Output::SendRaw { link, lane, body, request } => self.send_raw(link, lane, body, request),
                 Output::Announced { link, burst, rate_per_s, message_bytes_max } => {
                     if let Some(conn) = self.conns.get(&link) {
                         conn.handle_announced(burst, rate_per_s, message_bytes_max);

@@ -4,8 +4,7 @@
 
 use super::net::conn::Conn;
 use crate::base::{ByteBudget, Error, Result};
-use crate::mesh::{Answer, CallId, Command, Input, JobId, JobResult, LinkId};
-use crate::message::Message;
+use crate::mesh::{Answer, CallId, Command, Input, JobId, JobResult};
 use crate::peers::AuditMark;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
@@ -24,7 +23,7 @@ pub(crate) enum Event {
     Mesh(Input),
     /// A finished link and its connection.
     LinkUp(Input, Arc<Conn>),
-    /// A message and the bytes it holds of the inbox's credit.
+    /// What a peer sent, and the bytes it holds of the inbox's credit.
     Message(Input, usize),
     /// A job ended.
     Job(JobId, Result<JobResult>, Option<AuditMark>),
@@ -90,11 +89,11 @@ impl InboxSender {
         self.events.try_send(event).is_ok()
     }
 
-    /// A message of `bytes` on the wire.
-    pub(crate) fn send_message(&self, link: LinkId, message: Message, bytes: usize) -> bool {
+    /// What a peer sent and holds so many bytes.
+    pub(crate) fn send_sized(&self, input: Input, bytes: usize) -> bool {
         let bytes = bytes.min(INBOX_BYTES);
         self.credit.take(bytes);
-        self.events.send(Event::Message(Input::Message { link, message }, bytes)).is_ok()
+        self.events.send(Event::Message(input, bytes)).is_ok()
     }
 }
 

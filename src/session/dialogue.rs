@@ -235,6 +235,11 @@ impl Dialogue {
         self.dropped
     }
 
+    /// Data or a packet came, in a secure session, where whatever opens is the peer's.
+    pub fn handle_heard(&mut self, now: Time) {
+        self.heard = now;
+    }
+
     /// A message that was judged well turned out to be of no use.
     pub fn count_dropped(&mut self) {
         self.dropped += 1;

@@ -10,6 +10,7 @@
 //! node offers and asks for. Then a third message follows, which proves the initiator.
 
 use super::Challenges;
+use super::inbound::Takes;
 use super::pairing::Joining;
 use super::secure::{self, Bound, CHALLENGE_ENDING, CipherHalf, Psk, Session, Statement, VERSION, hash_of};
 use crate::base::{Error, Now, Refusal, Result, Rng};
@@ -79,6 +80,16 @@ pub enum Security {
         /// Who cannot is refused.
         required: bool,
     },
+}
+
+impl Security {
+    /// What this node takes in secure sessions besides messages.
+    pub fn takes(&self) -> Takes {
+        match self {
+            Security::Off => Takes::default(),
+            Security::On { statement, .. } => Takes::announced(&statement.caps),
+        }
+    }
 }
 
 /// What a key is known for, asked before any curve work.

@@ -24,6 +24,6 @@ pub use handshake::{
     Asked, Dialled, Established, Expect, HalfOpen, Initiator, Known, LinkKeys, Responded, Security, SessionInfo, Side,
     respond,
 };
-pub use inbound::{Inbound, InboundLimits, Opened};
+pub use inbound::{Inbound, InboundLimits, Opened, Takes};
 pub use limit::{Bucket, MessageDeduplicator, PeerRateLimiter, SeenIds};
 pub use outbound::{Lane, Outbound, OutboundLimits, halves};

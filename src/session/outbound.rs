@@ -1,4 +1,4 @@
-//! The sender's half: three bounded lanes of plain messages, a pacer, and the seal. Owned by the
+//! The sender's half: bounded lanes of what is to be sent, a pacer, and the seal. Owned by the
 //! connection, behind its lock: whoever sends seals, in the order of the wire.
 //!
 //! In a secure session messages are cut into frames here, and there is no pacer: the receiver waits, and so does TCP.
@@ -7,25 +7,31 @@
 //! (mesh.md §3), and for every phase that its clock may have. A message that must wait stays in its lane; [`Outbound::poll_timeout`] says how long.
 
 use super::handshake::LinkKeys;
-use super::inbound::{Inbound, InboundLimits};
+use super::inbound::{Inbound, InboundLimits, Takes};
 use super::limit::{AnyPhase, Bucket};
-use super::secure::{CONTROL_BYTES_MAX, FrameOpener, FrameSealer, Kind};
+use super::secure::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, FrameOpener, FrameSealer, Kind, PACKET_BYTES_MAX};
 use crate::base::{Error, Result, Rng, Time};
 use crate::formats::smsg::{LinkKey, seal_v1};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Which queue a message waits in. Control goes first.
+/// Which queue something waits in. The first goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// Pings, commands, replies, disconnects.
+    /// Messages: pings, commands, replies, disconnects.
     Control,
-    /// What is large and patient: logs.
+    /// UEPS packets, as their own bytes: only in secure sessions. Over a 1.0 link they travel as messages.
+    Packet,
+    /// Messages that are large and patient: logs.
     Bulk,
     /// Chunks of a deployment, which the peer asked for: they go when nothing else waits, and no pacer holds
-    /// them back.
+    /// them back. Messages over a 1.0 link, bodies of data in a secure session ([`crate::message::Chunk::encode_frame`]).
     Data,
 }
+
+/// How each lane travels in a secure session.
+const KINDS: [Kind; LANES] = [Kind::Control, Kind::Ueps, Kind::Large, Kind::Data];
+const LANES: usize = 4;
 
 /// Bounds of one connection's outgoing queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,26 +67,27 @@ enum Seal {
     /// Protocol 1.0: one message a frame.
     Plain { key: LinkKey, rng: Box<Rng>, pacer: Pacer },
     /// A secure session, and how much of each lane's first message has gone.
-    Secure { frames: FrameSealer, gone: [usize; 3] },
+    Secure { frames: FrameSealer, gone: [usize; LANES] },
 }
 
 /// The sender's half of a session.
 #[derive(Debug)]
 pub struct Outbound {
     seal: Seal,
-    lanes: [VecDeque<Vec<u8>>; 3],
+    lanes: [VecDeque<Vec<u8>>; LANES],
     bytes: usize,
     limits: OutboundLimits,
 }
 
-/// Both halves of a new link. Messages of at most `message_bytes_max` bytes are taken; `rng` gives the nonces of a 1.0 link
-/// and belongs to this link alone.
+/// Both halves of a new link. Messages of at most `message_bytes_max` bytes are taken, and in a secure session what `takes`
+/// says; `rng` gives the nonces of a 1.0 link and belongs to this link alone.
 pub fn halves(
     keys: LinkKeys,
     rng: Rng,
     limits: OutboundLimits,
     inbound: Arc<InboundLimits>,
     message_bytes_max: usize,
+    takes: Takes,
     now: Time,
 ) -> (Outbound, Inbound) {
     match keys {
@@ -89,9 +96,9 @@ pub fn halves(
             (Outbound::new(key, rng, limits, now), opener)
         }
         LinkKeys::Secure { send, receive, peer_max } => {
-            let seal = Seal::Secure { frames: FrameSealer::new(send, now), gone: [0; 3] };
+            let seal = Seal::Secure { frames: FrameSealer::new(send, now), gone: [0; LANES] };
             let limits = OutboundLimits { frame_bytes_max: peer_max, ..limits };
-            let opener = Inbound::secure(FrameOpener::new(receive, message_bytes_max), inbound, now);
+            let opener = Inbound::secure(FrameOpener::new(receive, message_bytes_max), takes, inbound, now);
             (Outbound { seal, lanes: Default::default(), bytes: 0, limits }, opener)
         }
     }
@@ -122,25 +129,29 @@ impl Outbound {
         }
     }
 
-    /// Queues a plain message. `Busy` when the queue is full, `Malformed` when it can never fit.
+    /// Queues something plain. `Busy` when the queue is full, `Malformed` when it can never fit.
     pub fn handle_send(&mut self, lane: Lane, body: Vec<u8>) -> Result<()> {
-        if body.len() + SEAL_OVERHEAD > self.limits.frame_bytes_max {
-            return Err(Error::malformed(
-                "message",
-                format!("{} bytes do not fit into one frame of {}", body.len(), self.limits.frame_bytes_max),
-            ));
+        let secure = matches!(self.seal, Seal::Secure { .. });
+        let max = match lane {
+            Lane::Packet if secure => PACKET_BYTES_MAX,
+            Lane::Packet => 0,
+            Lane::Data if secure => DATA_BYTES_MAX,
+            Lane::Control | Lane::Bulk | Lane::Data => self.limits.frame_bytes_max.saturating_sub(SEAL_OVERHEAD),
+        };
+        if body.len() > max {
+            return Err(Error::malformed("message", format!("{} bytes, at most {max} can be sent", body.len())));
         }
         let waiting = self.lanes.iter().map(VecDeque::len).sum::<usize>();
         if waiting >= self.limits.messages_max || self.bytes + body.len() > self.limits.bytes_max {
             return Err(Error::Busy);
         }
         self.bytes += body.len();
-        let secure = matches!(self.seal, Seal::Secure { .. });
-        let [control, bulk, data] = &mut self.lanes;
+        let [control, packets, bulk, data] = &mut self.lanes;
         match lane {
             // Larger ones are cut small, so that others may go in between.
             Lane::Control if secure && body.len() > CONTROL_BYTES_MAX => bulk.push_back(body),
             Lane::Control => control.push_back(body),
+            Lane::Packet => packets.push_back(body),
             Lane::Bulk => bulk.push_back(body),
             Lane::Data => data.push_back(body),
         }
@@ -184,7 +195,7 @@ impl Outbound {
     /// The next part of the first message of the first lane that has one.
     fn poll_part(&mut self, now: Time, out: &mut Vec<u8>) -> Result<bool> {
         let Seal::Secure { frames, gone } = &mut self.seal else { return Ok(false) };
-        for ((lane, gone), kind) in self.lanes.iter_mut().zip(gone).zip([Kind::Control, Kind::Large, Kind::Large]) {
+        for ((lane, gone), kind) in self.lanes.iter_mut().zip(gone).zip(KINDS) {
             let Some(body) = lane.front() else { continue };
             // A key that is replaced first leaves it as it was.
             let before = out.len();
@@ -203,15 +214,15 @@ impl Outbound {
 
     /// Data goes only when the other lanes are empty: while the pacer holds those back, it waits too.
     fn next_body(&mut self, now: Time) -> Option<Vec<u8>> {
-        let [control, bulk, _] = &self.lanes;
+        let [control, _, bulk, _] = &self.lanes;
         if !control.is_empty() || !bulk.is_empty() {
             if !self.may_send(now) {
                 return None;
             }
-            let [control, bulk, _] = &mut self.lanes;
+            let [control, _, bulk, _] = &mut self.lanes;
             return control.pop_front().or_else(|| bulk.pop_front());
         }
-        let [_, _, data] = &mut self.lanes;
+        let [_, _, _, data] = &mut self.lanes;
         data.pop_front()
     }
 
@@ -235,13 +246,12 @@ impl Outbound {
 
     /// Forgets all lanes but the first: the link is closing and only goodbyes are worth sending.
     pub fn handle_close(&mut self) {
-        let [_, bulk, data] = &mut self.lanes;
-        for lane in [bulk, data] {
+        for lane in self.lanes.iter_mut().skip(1) {
             self.bytes -= lane.iter().map(Vec::len).sum::<usize>();
             lane.clear();
         }
-        if let Seal::Secure { gone: [_, bulk, data], .. } = &mut self.seal {
-            (*bulk, *data) = (0, 0);
+        if let Seal::Secure { gone: [_, others @ ..], .. } = &mut self.seal {
+            *others = [0; LANES - 1];
         }
     }
 
@@ -288,6 +298,38 @@ mod tests {
         assert_eq!(next(&mut out).unwrap(), "status", "it overtakes what waits");
         assert_eq!(next(&mut out).unwrap(), "data 499");
         assert!(next(&mut out).is_none() && out.is_empty());
+        assert!(out.handle_send(Lane::Packet, vec![1]).is_err(), "1.0 knows no packets");
+    }
+
+    #[test]
+    fn in_a_session_packets_go_behind_messages_and_data_last_in_small_parts() {
+        use crate::session::secure::CipherHalf;
+        let half = || CipherHalf::new(&[5; 32]);
+        let keys = LinkKeys::Secure { send: half(), receive: half(), peer_max: 1 << 16 };
+        let (limits, now) = (InboundLimits::new(100, 50), Time::ZERO);
+        let (mut out, _) =
+            halves(keys, Rng::from_number(1), OutboundLimits::default(), limits, 1 << 16, Takes::default(), now);
+        let mut opener = FrameOpener::new(half(), 1 << 16);
+        let mut next = |out: &mut Outbound| {
+            let mut frame = Vec::new();
+            assert!(out.poll_frame(now, 1, &mut frame).unwrap());
+            assert!(frame.len() <= 16_384 + 18, "somebody in a hurry waits for one part at most");
+            opener.handle_frame(now, &mut frame).unwrap().map(|(kind, body)| (kind, body.len()))
+        };
+        out.handle_send(Lane::Data, vec![3; DATA_BYTES_MAX]).unwrap();
+        assert_eq!(next(&mut out), None);
+        out.handle_send(Lane::Bulk, vec![b' '; 20_000]).unwrap();
+        out.handle_send(Lane::Packet, vec![4; 100]).unwrap();
+        out.handle_send(Lane::Control, b"ping".to_vec()).unwrap();
+        assert_eq!(next(&mut out), Some((Kind::Control, 4)));
+        assert_eq!(next(&mut out), Some((Kind::Ueps, 100)));
+        assert_eq!(next(&mut out), None);
+        assert_eq!(next(&mut out), Some((Kind::Large, 20_000)));
+        let rest: Vec<_> = (0..4).map(|_| next(&mut out)).collect();
+        assert_eq!(rest, [None, None, None, Some((Kind::Data, DATA_BYTES_MAX))]);
+        assert!(out.is_empty());
+        assert!(out.handle_send(Lane::Packet, vec![4; PACKET_BYTES_MAX + 1]).is_err());
+        assert!(out.handle_send(Lane::Data, vec![4; DATA_BYTES_MAX + 1]).is_err());
     }
 
     #[test]

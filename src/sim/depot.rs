@@ -4,9 +4,9 @@
 use crate::base::{Error, Result, Rng, Timestamp};
 use crate::mesh::{
     AuditCommand, AuditSink, CHUNK_BYTES, ChunkSource, DepotEvent, DepotTask, FeedObject, MarksSnapshot, Offered, Owed,
-    PullId, Stored,
+    Parcel, PullId, Stored,
 };
-use crate::message::{Chunk, DeployOffer, Payload};
+use crate::message::DeployOffer;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -122,9 +122,8 @@ impl Depot {
                 }
                 None
             }
-            DepotTask::Read { feed, h, object, index } => {
-                let data = object.source.read(index);
-                let chunk = data.map(|data| Payload::Chunk(Chunk { h, i: index, data }).encode());
+            DepotTask::Read { feed, h, object, index, framed } => {
+                let chunk = object.source.read(index).map(|data| Parcel::pack(framed, h, index, &data));
                 Some(DepotEvent::Read { feed, h, index, chunk })
             }
             DepotTask::SaveOwed(owed) => {
@@ -154,20 +153,19 @@ impl Depot {
         }
     }
 
-    fn store(&mut self, pull: PullId, t: &str, index: u32, chunk: &crate::message::RawPayload) -> DepotEvent {
+    fn store(&mut self, pull: PullId, t: &str, index: u32, chunk: &Parcel) -> DepotEvent {
         let result = (|| {
-            let chunk: Chunk = chunk.parse()?;
+            let data = chunk.data().ok_or_else(|| Error::malformed("chunk", "unreadable"))?.into_owned();
             let gone = || Error::NotFound("no such object".to_owned());
             let incoming = self.incoming.get_mut(t).ok_or_else(gone)?;
             let at = usize::try_from(index).unwrap_or(usize::MAX);
-            let fits =
-                hashes(&incoming.manifest).get(at).is_some_and(|h| *h == hex::encode(Sha256::digest(&chunk.data)));
+            let fits = hashes(&incoming.manifest).get(at).is_some_and(|h| *h == hex::encode(Sha256::digest(&data)));
             if !fits || self.damage > 0 {
                 self.damage = self.damage.saturating_sub(1);
                 return Ok(Stored::Wrong);
             }
             self.written += 1;
-            *incoming.chunks.get_mut(at).ok_or_else(gone)? = Some(chunk.data);
+            *incoming.chunks.get_mut(at).ok_or_else(gone)? = Some(data);
             Ok(Stored::Kept)
         })();
         DepotEvent::Stored { pull, index, result }

@@ -199,9 +199,11 @@ impl SimNode {
                 self.halves.insert(conn, Half::Up { inbound, outbound });
                 let input = match opened {
                     Opened::Message(message, _) => Input::Message { link: link(conn), message },
+                    Opened::Packet(packet, _) => Input::Packet { link: link(conn), packet },
+                    Opened::Data(body, _) => Input::Data { link: link(conn), body },
                     Opened::Over(Fault::Broken(why)) => Input::LinkBroken { link: link(conn), why },
                     Opened::Over(Fault::Forged) => return false,
-                    Opened::Part | Opened::Dropped(_) => return true,
+                    Opened::Part | Opened::Dropped(..) => return true,
                 };
                 self.mesh.handle_input(wall(now, self.skew_s), input);
                 true
@@ -242,8 +244,15 @@ impl SimNode {
         dial: Option<DialId>,
     ) {
         let limits = InboundLimits::new(100, 50);
-        let (outbound, inbound) =
-            halves(keys, self.rng.fork(), OutboundLimits::default(), limits.clone(), 1 << 20, now);
+        let (outbound, inbound) = halves(
+            keys,
+            self.rng.fork(),
+            OutboundLimits::default(),
+            limits.clone(),
+            1 << 20,
+            self.security.takes(),
+            now,
+        );
         self.halves.insert(conn, Half::Up { inbound: Box::new(inbound), outbound: Box::new(outbound) });
         let input = Input::LinkUp { link: link(conn), established, address, dial, certificate: None, limits };
         self.mesh.handle_input(wall(now, self.skew_s), input);
@@ -421,6 +430,13 @@ impl World {
                         self.answers.insert(call.0, queued.map(|()| Answer::Done));
                     } else if let Err(why) = queued {
                         node.mesh.handle_input(at, Input::NotSent { message: message.id, why });
+                    }
+                }
+                Output::SendRaw { link, lane, body, request } => {
+                    let at = wall(now, node.skew_s);
+                    let Some(Half::Up { outbound, .. }) = node.halves.get_mut(&conn(link)) else { continue };
+                    if let (Err(why), Some(message)) = (outbound.handle_send(lane, body), request) {
+                        node.mesh.handle_input(at, Input::NotSent { message, why });
                     }
                 }
                 Output::Announced { link, burst, rate_per_s, message_bytes_max } => {

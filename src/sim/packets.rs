@@ -73,8 +73,21 @@ impl World {
     /// # Errors
     /// As the calls of a controller.
     pub fn packet(&mut self, from: &str, to: &str, header: Header, payload: &[u8]) -> Result<Value> {
-        let (peer, payload, timeout) = (self.id(to).to_string(), payload.to_vec(), Duration::from_secs(10));
-        let call = self.command(from, |call| Command::Ueps { call, peer, header, payload, id: None, timeout });
+        let call = self.begin_packet(from, to, header, payload);
+        self.packet_answer(call)
+    }
+
+    /// The same without letting time pass.
+    pub fn begin_packet(&mut self, from: &str, to: &str, header: Header, payload: &[u8]) -> u64 {
+        let (peer, payload, timeout) = (self.id(to).to_string(), payload.to_vec(), Duration::from_secs(30));
+        self.command(from, |call| Command::Ueps { call, peer, header, payload, id: None, timeout })
+    }
+
+    /// Runs until a packet that was begun is answered.
+    ///
+    /// # Errors
+    /// As the calls of a controller.
+    pub fn packet_answer(&mut self, call: u64) -> Result<Value> {
         match self.finish(call)? {
             Answer::Intent(answer) => answer.into_result(),
             Answer::Reply { message, .. } => match message.parse::<ErrorPayload>() {

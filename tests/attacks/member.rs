@@ -78,9 +78,9 @@ impl Shake {
 }
 
 /// A member with a session.
-struct Member {
-    world: World,
-    conn: ConnId,
+pub(crate) struct Member {
+    pub(crate) world: World,
+    pub(crate) conn: ConnId,
     me: String,
     rig: String,
     half: CipherHalf,
@@ -90,7 +90,7 @@ struct Member {
 }
 
 /// A member whose key the rig lists with these grants.
-fn member(seed: u64, grants: Grants) -> Member {
+pub(crate) fn member(seed: u64, grants: Grants) -> Member {
     let mut world = farm(seed);
     let mut rng = Rng::from_number(seed);
     let own = Identity::generate("member", Role::Controller, Timestamp::ZERO, &mut rng).unwrap();
@@ -107,39 +107,44 @@ fn member(seed: u64, grants: Grants) -> Member {
 
 impl Member {
     /// Seals and sends any plain frame.
-    fn raw(&mut self, plain: &[u8]) {
+    pub(crate) fn raw(&mut self, plain: &[u8]) {
         let mut frame = plain.to_vec();
         self.half.seal(&mut frame, 0).unwrap();
         self.world.say("member", self.conn, Wire::Frame(frame));
         self.world.elapse(Duration::from_millis(20));
     }
 
-    fn message(&mut self, payload: &Payload) -> Message {
+    pub(crate) fn message(&mut self, payload: &Payload) -> Message {
         Message::new(now(), &mut self.rng, &self.me, &self.rig, payload)
     }
 
-    fn say(&mut self, message: &Message) {
+    pub(crate) fn say(&mut self, message: &Message) {
         let plain = [&[1, 0], message.encode().as_bytes()].concat();
         self.raw(&plain);
     }
 
-    /// What the rig has said since.
-    fn heard(&mut self) -> Vec<Message> {
+    /// What the rig has sent since.
+    pub(crate) fn bodies(&mut self) -> Vec<(Kind, Vec<u8>)> {
         let all = self.world.heard("member", self.conn);
         let new = all.into_iter().skip(std::mem::take(&mut self.read));
         let mut said = Vec::new();
         for wire in new {
-            self.read += 1;
             let Wire::Frame(mut frame) = wire else { continue };
-            if let Some((_, body)) = self.opener.handle_frame(Time::ZERO, &mut frame).unwrap() {
-                said.push(Message::decode(&body).unwrap());
+            if let Some((kind, body)) = self.opener.handle_frame(Time::ZERO, &mut frame).unwrap() {
+                said.push((kind, body.into_owned()));
             }
         }
         self.read = self.world.heard("member", self.conn).len();
         said
     }
 
-    fn ask(&mut self, payload: &Payload) -> Option<Message> {
+    /// What the rig has said since.
+    pub(crate) fn heard(&mut self) -> Vec<Message> {
+        let messages = |(kind, _): &(Kind, Vec<u8>)| matches!(kind, Kind::Control | Kind::Large);
+        self.bodies().into_iter().filter(messages).map(|(_, body)| Message::decode(&body).unwrap()).collect()
+    }
+
+    pub(crate) fn ask(&mut self, payload: &Payload) -> Option<Message> {
         let message = self.message(payload);
         self.heard();
         self.say(&message);
@@ -147,7 +152,7 @@ impl Member {
     }
 
     /// It was told 1002 and cut off, and nobody else noticed.
-    fn expect_told_off(mut self) {
+    pub(crate) fn expect_told_off(mut self) {
         let said = self.heard();
         let last = said.last().expect("the peer was told nothing");
         assert_eq!(last.kind, MessageType::Disconnect);

@@ -4,13 +4,17 @@
 use super::*;
 use rigmesh::base::{Error, Rng};
 use rigmesh::message::{Chunk, ChunkGet, DeployDone, DeployOffer, DeployState, GetVersions, Rollback};
-use rigmesh::sim::Object;
+use rigmesh::sim::{Object, Secure};
 
 fn fleet(seed: u64, rigs: &[&str]) -> World {
+    fleet_over(seed, rigs, Secure::Off)
+}
+
+fn fleet_over(seed: u64, rigs: &[&str], secure: Secure) -> World {
     let mut world = World::new(seed);
-    world.node("ctl", Setup::controller());
+    world.node("ctl", Setup::controller().secure(secure));
     for rig in rigs {
-        world.node(rig, Setup::rig());
+        world.node(rig, Setup::rig().secure(secure));
         world.pair("ctl", rig);
     }
     world
@@ -27,7 +31,12 @@ fn deploy(world: &mut World, rig: &str, object: &Object) -> Result<Option<(Optio
 
 #[test]
 fn a_miner_arrives_byte_for_byte_and_is_never_sent_twice() {
-    let mut world = fleet(60, &["rig"]);
+    for secure in [Secure::Off, Secure::On] {
+        arrives_once(fleet_over(60, &["rig"], secure));
+    }
+}
+
+fn arrives_once(mut world: World) {
     for size in [1, 65_535, 65_536, 65_537, 3_000_000] {
         let object = world.object(size);
         let (slot, already) = deploy(&mut world, "rig", &object).unwrap().unwrap();
@@ -43,8 +52,8 @@ fn a_miner_arrives_byte_for_byte_and_is_never_sent_twice() {
 
 #[test]
 fn a_link_cut_a_hundred_times_at_random_moments_costs_no_byte_and_little_work() {
-    for seed in [61, 62] {
-        let mut world = fleet(seed, &["rig"]);
+    for (seed, secure) in [(61, Secure::Off), (62, Secure::Off), (161, Secure::On), (162, Secure::On)] {
+        let mut world = fleet_over(seed, &["rig"], secure);
         let mut rng = Rng::from_number(seed);
         let object = world.object(60_000_000);
         let call = world.begin_deploy("ctl", "rig", &object, false);
@@ -86,10 +95,15 @@ fn a_rig_that_dies_before_it_answers_the_offer_is_offered_again() {
 
 #[test]
 fn statistics_are_answered_at_once_while_data_flows() {
-    let mut world = fleet(63, &["rig"]);
+    for secure in [Secure::Off, Secure::On] {
+        answers_at_once(fleet_over(63, &["rig"], secure));
+    }
+}
+
+fn answers_at_once(mut world: World) {
     let object = world.object(20_000_000);
     let call = world.begin_deploy("ctl", "rig", &object, false);
-    world.elapse(seconds(1));
+    world.elapse(Duration::from_millis(100));
     let mut asked = 0;
     while !world.is_over(call) {
         let before = world.now();

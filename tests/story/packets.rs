@@ -5,7 +5,7 @@ use rigmesh::ThreatInfo;
 use rigmesh::base::Error;
 use rigmesh::identity::sign_challenge;
 use rigmesh::message::UepsFrame;
-use rigmesh::sim::ConnId;
+use rigmesh::sim::{ConnId, Secure, Wire};
 use rigmesh::wire::ueps::{Header, Key, encode_to, intent};
 use serde_json::{Value, json};
 
@@ -231,4 +231,72 @@ fn a_go_node_is_sent_no_packet() {
     let refused = world.packet("ctl", "go", Header::new(intent::HANDSHAKE), b"hello").unwrap_err();
     assert!(matches!(refused, Error::Config(_)), "{refused}");
     assert_eq!(world.captured().len(), before);
+}
+
+/// The same two in a secure session.
+fn in_session(seed: u64, grants: Grants) -> World {
+    let mut world = World::new(seed);
+    world.node("ctl", Setup::controller().secure(Secure::On));
+    world.node("rig", Setup::rig().secure(Secure::On));
+    world.add_peer("ctl", "rig");
+    world.allow("rig", "ctl", grants);
+    assert!(world.connect("ctl", "rig").unwrap().secure);
+    world
+}
+
+// secure-session.md §2, kind 4.
+#[test]
+fn in_a_session_packets_go_both_ways_and_their_answers_come_back() {
+    let mut world = in_session(410, Grants::CONTROLLER);
+    let hello = world.packet("ctl", "rig", Header::new(intent::HANDSHAKE), b"hello").unwrap();
+    assert_eq!(hello, json!({ "node": "simulated" }));
+    assert_eq!(world.packet("rig", "ctl", Header::new(intent::HANDSHAKE), b"hello").unwrap(), hello);
+    let started = world.packet("ctl", "rig", Header::new(intent::COMPUTE), br#"{"profile":"monero"}"#).unwrap();
+    assert_eq!(
+        (started, world.rig("rig").packets.started()),
+        (json!({ "miner": "monero" }), vec!["monero".to_owned()])
+    );
+    let (code, _) = remote(world.packet("rig", "ctl", Header::new(intent::REHAB), b""));
+    assert_eq!(code, 1002, "a rig commands nobody");
+    let (code, why) = remote(world.packet("ctl", "rig", Header::new(intent::HANDSHAKE), b"hello"));
+    assert!(code == 1001 && why.contains("seen before"), "{why}");
+    let payload = vec![b'x'; 65_535];
+    world.packet("ctl", "rig", Header::new(intent::HANDSHAKE), &payload).unwrap();
+    let score = |threat_score| Header { threat_score, ..Header::new(intent::HANDSHAKE) };
+    assert!(world.packet("ctl", "rig", score(50_000), b"1").is_ok());
+    let (_, why) = remote(world.packet("ctl", "rig", score(50_001), b"2"));
+    assert!(why.contains("threat score exceeded"), "{why}");
+    let base64 = b"AQABCQ"; // how every packet begins in base64
+    let frames = |c: &rigmesh::sim::Captured| match &c.wire {
+        Wire::Frame(frame) | Wire::Text(frame) => frame.windows(base64.len()).any(|w| w == base64),
+    };
+    assert!(!world.captured().iter().any(frames));
+}
+
+#[test]
+fn the_audit_log_knows_a_packet_of_a_session_by_its_hmac() {
+    let mut world = in_session(411, Grants::CONTROLLER);
+    world.packet("ctl", "rig", Header::new(intent::REHAB), br#"{"reason":"too hot"}"#).unwrap();
+    let lines = world.audit_of("rig");
+    let [begin, end] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!((&begin["what"], &begin["args"]), (&json!("ueps"), &json!({ "intent": "rehab" })));
+    assert!(begin["id"].as_str().unwrap().len() == 64 && begin["sid"].is_string(), "{begin}");
+    assert_eq!(end["ok"], true);
+}
+
+#[test]
+fn a_packet_on_a_line_that_is_cut_is_no_success_and_the_same_packet_goes_once_at_a_time() {
+    let mut world = in_session(412, Grants::CONTROLLER);
+    world.rig("rig").hung = true;
+    let first = world.begin_packet("ctl", "rig", Header::new(intent::COMPUTE), br#"{"profile":"p"}"#);
+    let same = world.packet("ctl", "rig", Header::new(intent::COMPUTE), br#"{"profile":"p"}"#).unwrap_err();
+    assert!(same.to_string().contains("under way already"), "{same}");
+    world.elapse(seconds(1));
+    world.cut("ctl", "rig");
+    let told = world.packet_answer(first).unwrap_err();
+    assert!(matches!(told, Error::Unreachable(_)), "{told}");
+    world.connect("ctl", "rig").unwrap();
+    let late = world.begin_packet("ctl", "rig", Header::new(intent::COMPUTE), br#"{"profile":"q"}"#);
+    let (_, why) = remote(world.packet_answer(late));
+    assert!(why.contains("too long"), "{why}");
 }

@@ -1,12 +1,13 @@
 //! The controller's side of deployments: turns, offers, chunks that are asked for, and what is owed.
 
 use super::super::audit::mark_in;
-use super::super::io::{Answer, CallId, DepotTask, FeedId, FeedObject, LinkId, Output, Owed};
+use super::super::io::{Answer, CallId, DepotTask, FeedId, FeedObject, LinkId, Output, Owed, Parcel};
 use super::super::{Mesh, not_connected};
 use super::feed::{Feed, Stage};
 use super::pull::CHUNK_BYTES;
 use super::{CHUNK1, refused_because};
 use crate::base::{Error, Now, Result};
+use crate::bundle::OBJECT_BYTES_MAX_V1;
 use crate::message::{
     ChunkGet, DeployCancel, DeployDone, DeployOffer, ErrorCode, Message, MessageType, OfferState, Payload, RawPayload,
 };
@@ -114,7 +115,14 @@ impl Mesh {
 
     fn offer(&mut self, now: Now, id: FeedId, link: LinkId) {
         let h = u32::try_from(self.rng.below(1 << 32)).unwrap_or(0);
+        let secure = self.links.link(link).is_some_and(|link| link.dialogue.is_secure());
         let Some(feed) = self.feeds.feed_mut(id) else { return };
+        if !secure && feed.object.size > OBJECT_BYTES_MAX_V1 {
+            let (size, max) = (feed.object.size, OBJECT_BYTES_MAX_V1);
+            let why =
+                format!("{size} bytes are too large for a 1.0 link, which takes {max}; a secure session takes more");
+            return self.finish_feed(now, id, Err(Error::Config(why)));
+        }
         let offer = DeployOffer {
             t: feed.object.t.clone(),
             h,
@@ -220,12 +228,26 @@ impl Mesh {
         }
     }
 
+    /// A rig's session was renewed: what it pulls goes on over the newer one. The same offer again says so.
+    pub(in crate::mesh) fn feeds_move(&mut self, now: Now, old: LinkId, new: LinkId) {
+        for id in self.feeds.by_link(old) {
+            self.offer(now, id, new);
+        }
+    }
+
     /// A dial to a rig failed.
     pub(in crate::mesh) fn feeds_unreachable(&mut self, now: Now, peer: &str, why: &Error) {
         for id in self.feeds.by_peer(peer) {
             if self.feeds.feed_mut(id).is_some_and(|f| matches!(f.stage, Stage::Linking { .. })) {
                 self.feed_failed(now, id, why);
             }
+        }
+    }
+
+    /// A request could not be queued. An offer that never went is no offer.
+    pub(in crate::mesh) fn handle_offer_not_sent(&mut self, now: Now, request: &str, why: &Error) {
+        if let Some(id) = self.feeds.by_request(request) {
+            self.feed_failed(now, id, why);
         }
     }
 
@@ -271,15 +293,16 @@ impl Mesh {
     fn read_next(&mut self, id: FeedId) {
         let Some(feed) = self.feeds.feed_mut(id) else { return };
         let Some(index) = feed.next_wanted() else { return };
-        let task = DepotTask::Read { feed: id, h: feed.h, object: feed.object.clone(), index };
+        let framed = feed.link().and_then(|link| self.links.link(link)).is_some_and(|link| link.dialogue.is_secure());
+        let task = DepotTask::Read { feed: id, h: feed.h, object: feed.object.clone(), index, framed };
         self.outputs.push_back(Output::Depot(task));
     }
 
-    pub(in crate::mesh) fn handle_read(&mut self, now: Now, id: FeedId, h: u32, index: u32, chunk: Result<RawPayload>) {
+    pub(in crate::mesh) fn handle_read(&mut self, now: Now, id: FeedId, h: u32, index: u32, chunk: Result<Parcel>) {
         let Some(feed) = self.feeds.feed_mut(id).filter(|f| f.h == h) else { return };
         let Some(link) = feed.link() else { return };
-        let raw = match chunk {
-            Ok(raw) => raw,
+        let parcel = match chunk {
+            Ok(parcel) => parcel,
             Err(Error::Busy) => {
                 feed.reading = false; // the rig will ask again
                 return;
@@ -290,9 +313,15 @@ impl Mesh {
             (feed.object.size - CHUNK_BYTES.saturating_mul(index.into()).min(feed.object.size)).min(CHUNK_BYTES);
         feed.sent(now.mono, bytes);
         let Some(peer) = self.links.link(link).filter(|l| !l.closing).map(|l| l.peer.clone()) else { return };
-        let payload = Payload::Other { kind: MessageType::Chunk, raw };
-        let message = Message::new(now, &mut self.rng, &self.id, &peer, &payload);
-        self.outputs.push_back(Output::Send { link, lane: Lane::Data, message, call: None });
+        let lane = Lane::Data;
+        self.outputs.push_back(match parcel {
+            Parcel::Framed(body) => Output::SendRaw { link, lane, body, request: None },
+            Parcel::Payload(raw) => {
+                let payload = Payload::Other { kind: MessageType::Chunk, raw };
+                let message = Message::new(now, &mut self.rng, &self.id, &peer, &payload);
+                Output::Send { link, lane, message, call: None }
+            }
+        });
         self.read_next(id);
     }
 

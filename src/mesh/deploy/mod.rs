@@ -3,8 +3,9 @@
 //! messages and the depot's results apart.
 //!
 //! One transfer: the controller offers (`deploy_offer`, a command like any other); the rig's depot says what lies
-//! on its disk (`deploy_state`); the rig asks (`chunk_get`), each chunk is read, sent (`chunk`), checked and
-//! written by the depot; then it installs and says so (`deploy_done`).
+//! on its disk (`deploy_state`); the rig asks (`chunk_get`), each chunk is read, sent, checked and
+//! written by the depot; then it installs and says so (`deploy_done`). A chunk is a `chunk` message on a 1.0 link and a
+//! body of frames of kind 3 in a secure session: there, a `chunk` message is nothing that anybody asked for.
 
 mod feed;
 mod feeding;
@@ -21,7 +22,7 @@ use crate::base::{Error, Now};
 use crate::message::{DeployCancel, ErrorCode, Message, MessageType, Payload};
 
 /// The capability that a node announces when it speaks this.
-pub(crate) const CHUNK1: &str = "chunk1";
+pub(crate) const CHUNK1: &str = crate::session::secure::CHUNK1;
 /// The capability of a worker whose miners have versions: `get_versions` and `rollback`.
 pub(crate) const SLOTS1: &str = "slots1";
 /// The capability of a worker whose miners can be paused: `pause_miner` and `resume_miner`.

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 /// Bytes of every chunk but the last.
 pub(crate) const CHUNK_BYTES: u64 = crate::bundle::CHUNK_BYTES as u64;
-/// Bounds of the window, bytes, and where it begins. On a 1.0 link a chunk travels as one message, so the
-/// window stays small.
+/// Bounds of the window, bytes, and where it begins. On a 1.0 link a chunk travels as one message, in a secure session in
+/// small parts between which others go: the window may be larger there.
 const WINDOW_MIN: u64 = CHUNK_BYTES;
 const WINDOW_FIRST: u64 = 2 * CHUNK_BYTES;
-const WINDOW_MAX: u64 = 4 * CHUNK_BYTES;
+const WINDOW_MAX_V1: u64 = 4 * CHUNK_BYTES;
+const WINDOW_MAX: u64 = 16 * CHUNK_BYTES;
 /// A round trip this much above the smallest of the last minute: the window is halved.
 const QUEUED: Duration = Duration::from_millis(100);
 /// How often the round trip is measured while data flows, and for how long a measure counts.
@@ -78,6 +79,7 @@ pub(crate) struct Pull {
     /// Chunks whose first copy had a wrong hash.
     bad: BTreeSet<u32>,
     window: u64,
+    window_max: u64,
     round_trips: VecDeque<(Time, Duration)>,
     ping_at: Time,
     heard: Time,
@@ -101,11 +103,18 @@ impl Pull {
             writing: BTreeSet::new(),
             bad: BTreeSet::new(),
             window: WINDOW_FIRST,
+            window_max: WINDOW_MAX_V1,
             round_trips: VecDeque::new(),
             ping_at: now.mono,
             heard: now.mono,
             asked_at: now.mono,
         }
+    }
+
+    /// What kind of link the data comes over, at first and when the offer came anew.
+    pub(crate) fn link_is(&mut self, secure: bool) {
+        self.window_max = if secure { WINDOW_MAX } else { WINDOW_MAX_V1 };
+        self.window = self.window.min(self.window_max);
     }
 
     /// What is missing is known.
@@ -205,7 +214,7 @@ impl Pull {
         self.window = if round_trip > smallest + QUEUED {
             (self.window / 2).max(WINDOW_MIN)
         } else {
-            (self.window + CHUNK_BYTES).min(WINDOW_MAX)
+            (self.window + CHUNK_BYTES).min(self.window_max)
         };
     }
 
@@ -337,9 +346,16 @@ mod tests {
         for second in 1..10 {
             pull.handle_round_trip(now(second * 1000).mono, Duration::from_millis(20));
         }
+        assert_eq!(pull.window, WINDOW_MAX_V1);
+        pull.link_is(true);
+        for second in 10..30 {
+            pull.handle_round_trip(now(second * 100).mono, Duration::from_millis(20));
+        }
         assert_eq!(pull.window, WINDOW_MAX);
+        pull.link_is(false);
+        assert_eq!(pull.window, WINDOW_MAX_V1, "the next link is another one");
         pull.handle_round_trip(now(10_000).mono, Duration::from_millis(130));
-        assert_eq!(pull.window, WINDOW_MAX / 2);
+        assert_eq!(pull.window, WINDOW_MAX_V1 / 2);
         pull.handle_round_trip(now(11_000).mono, Duration::from_millis(500));
         pull.handle_round_trip(now(12_000).mono, Duration::from_millis(500));
         assert_eq!(pull.window, WINDOW_MIN);

@@ -3,14 +3,14 @@
 use super::super::Mesh;
 use super::super::audit::with_mark;
 use super::super::codes::code_of;
-use super::super::io::{DepotTask, LinkId, Offered, Output, Permit, PullId, Stored};
+use super::super::io::{DepotTask, LinkId, Offered, Output, Parcel, Permit, PullId, Stored};
 use super::super::worker;
 use super::NO_PERMISSION;
 use super::pull::{Arrival, CHUNK_BYTES, Due, Pull, Stage};
 use crate::base::{Error, Now, Result};
-use crate::bundle::OBJECT_BYTES_MAX_V1;
+use crate::bundle::{OBJECT_BYTES_MAX, OBJECT_BYTES_MAX_V1};
 use crate::message::{
-    ChunkGet, DeployCancel, DeployDone, DeployOffer, DeployState, ErrorCode, Message, OfferState, Payload,
+    Chunk, ChunkGet, DeployCancel, DeployDone, DeployOffer, DeployState, ErrorCode, Message, OfferState, Payload,
 };
 use crate::peers::{AuditMark, Grants};
 use crate::session::Lane;
@@ -26,6 +26,7 @@ impl Mesh {
             Ok(offer) => offer,
             Err(e) => return self.refuse(now, link, &message, ErrorCode::OPERATION_FAILED, &e.to_string()),
         };
+        let secure = self.links.link(link).is_some_and(|link| link.dialogue.is_secure());
         if let Some(id) = self.pulls.by_object(&offer.t)
             && let Some(pull) = self.pulls.pull_mut(id)
         {
@@ -34,6 +35,7 @@ impl Mesh {
             }
             // The same key asks how far we are, perhaps over a new link and under a new number.
             (pull.link, pull.h, pull.offer) = (link, offer.h, message.clone());
+            pull.link_is(secure);
             match pull.stage {
                 Stage::Opening => {}
                 Stage::Pulling => {
@@ -52,8 +54,10 @@ impl Mesh {
         let marks = self.marks.is_dirty().then(|| self.snapshot_marks(now));
         let mut pull = Pull::new(now, offer.t.clone(), offer.h, link, permit.key, message);
         (pull.profile, pull.activate) = (offer.profile.clone(), offer.activate);
+        pull.link_is(secure);
+        let size_max = if secure { OBJECT_BYTES_MAX } else { OBJECT_BYTES_MAX_V1 };
         let id = self.pulls.insert(pull);
-        let task = DepotTask::Offer { pull: id, permit, marks, offer: Box::new(offer), size_max: OBJECT_BYTES_MAX_V1 };
+        let task = DepotTask::Offer { pull: id, permit, marks, offer: Box::new(offer), size_max };
         self.outputs.push_back(Output::Depot(task));
     }
 
@@ -155,21 +159,39 @@ impl Mesh {
         self.outputs.push_back(Output::Depot(task));
     }
 
+    /// A `chunk` message. In a secure session data does not travel as messages.
     pub(in crate::mesh) fn handle_chunk(&mut self, now: Now, link: LinkId, message: Message) {
-        let Some((h, index)) = chunk_head(message.payload.as_str()) else { return };
-        let wanted = self
-            .pulls
-            .by_number(link, h)
-            .filter(|id| self.pulls.pull_mut(*id).is_some_and(|p| p.handle_chunk(now.mono, index) == Arrival::Wanted));
-        let Some(id) = wanted else {
-            if let Some(link) = self.links.link_mut(link) {
-                link.dialogue.count_dropped();
-            }
-            return;
-        };
-        let Some(t) = self.pulls.pull_mut(id).map(|p| p.t.clone()) else { return };
-        let task = DepotTask::Store { pull: id, t, index, chunk: message.payload };
+        let secure = self.links.link(link).is_none_or(|link| link.dialogue.is_secure());
+        match chunk_head(message.payload.as_str()).filter(|_| !secure) {
+            Some((h, index)) => self.handle_parcel(now, link, h, index, Parcel::Payload(message.payload)),
+            None => self.drop_unasked(link),
+        }
+    }
+
+    /// A chunk in frames of data.
+    pub(in crate::mesh) fn handle_data(&mut self, now: Now, id: LinkId, body: Vec<u8>) {
+        let Some(link) = self.links.link_mut(id).filter(|link| !link.closing) else { return };
+        link.dialogue.handle_heard(now.mono);
+        match Chunk::decode_frame(&body).map(|(h, index, _)| (h, index)) {
+            Ok((h, index)) => self.handle_parcel(now, id, h, index, Parcel::Framed(body)),
+            Err(_) => self.drop_unasked(id),
+        }
+    }
+
+    fn handle_parcel(&mut self, now: Now, link: LinkId, h: u32, index: u32, chunk: Parcel) {
+        let Some(id) = self.pulls.by_number(link, h) else { return self.drop_unasked(link) };
+        let Some(pull) = self.pulls.pull_mut(id) else { return };
+        if pull.handle_chunk(now.mono, index) != Arrival::Wanted {
+            return self.drop_unasked(link);
+        }
+        let task = DepotTask::Store { pull: id, t: pull.t.clone(), index, chunk };
         self.outputs.push_back(Output::Depot(task));
+    }
+
+    fn drop_unasked(&self, link: LinkId) {
+        if let Some(link) = self.links.link(link) {
+            link.limits.handle_unasked();
+        }
     }
 
     pub(in crate::mesh) fn handle_stored(&mut self, now: Now, id: PullId, index: u32, result: Result<Stored>) {

@@ -33,9 +33,9 @@ impl IntentAnswer {
         IntentAnswer { re: hex::encode(packet.hmac()), ok: true, code: 0, error: String::new(), body, audit: None }
     }
 
-    /// It was not.
-    pub(crate) fn refused(packet: &Packet<'_>, code: i64, error: String) -> IntentAnswer {
-        IntentAnswer { re: hex::encode(packet.hmac()), ok: false, code, error, body: Value::Null, audit: None }
+    /// The packet with this HMAC was not.
+    pub(crate) fn refused(hmac: &[u8; 32], code: i64, error: String) -> IntentAnswer {
+        IntentAnswer { re: hex::encode(hmac), ok: false, code, error, body: Value::Null, audit: None }
     }
 
     /// Reads the payload of a verified packet.
@@ -45,6 +45,11 @@ impl IntentAnswer {
     pub fn decode(payload: &[u8]) -> Result<IntentAnswer> {
         let text = check_json("UEPS answer", payload)?;
         serde_json::from_str(text).map_err(|e| Error::malformed("UEPS answer", e.to_string()))
+    }
+
+    /// The HMAC of the packet that it answers, hex.
+    pub(crate) fn of(&self) -> &str {
+        &self.re
     }
 
     /// Whether it answers the packet with this HMAC. Whoever hears answers where packets come as well must ask.

@@ -3,6 +3,17 @@
 //!
 //! A packet that was verified is answered by a packet of the same intent, whose payload is an [`IntentAnswer`]. One that
 //! was not verified is answered by nothing that needs a key.
+//!
+//! Over a 1.0 link a packet is the base64 payload of a `ueps` message, and its answer that of a `ueps_reply`; both have
+//! the link's key ([`Key::for_link`](crate::wire::ueps::Key::for_link)). In a secure session each is a frame of kind 4,
+//! which holds one whole strict packet and nothing else (secure-session.md §2). What that leaves open is decided here:
+//!
+//! * An answer is told from a request by its key: [`Key::for_answers`](crate::wire::ueps::Key::for_answers) of the
+//!   link's, as on a plain stream. So an answer that comes late is no request, and a packet thrown back is no answer.
+//! * It names the packet that it answers by that one's HMAC, which is the packet's id in the audit log as well. The same
+//!   packet can therefore be under way only once on a link.
+//! * Whatever has the right HMAC is answered, also when it is refused. What has a wrong one is a forgery, which is counted
+//!   and never answered; bytes that are no packet are dropped and counted before they are looked at (by the reader).
 
 mod answer;
 mod builtin;
@@ -25,7 +36,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The capability of peers that take packets over a link.
-pub(crate) const UEPS1: &str = "ueps1";
+pub(crate) const UEPS1: &str = crate::session::secure::UEPS1;
 
 /// Where a packet came from; its sender has proven to hold the key.
 #[non_exhaustive]
@@ -108,9 +119,9 @@ impl Intents {
             Ok(handler) => handler,
             Err(DispatchError::UnknownIntent(_)) => {
                 let why = DispatchError::UnknownIntent(intent).to_string();
-                return IntentAnswer::refused(packet, ErrorCode::NOT_FOUND, why);
+                return IntentAnswer::refused(packet.hmac(), ErrorCode::NOT_FOUND, why);
             }
-            Err(why) => return IntentAnswer::refused(packet, ErrorCode::OPERATION_FAILED, why.to_string()),
+            Err(why) => return IntentAnswer::refused(packet.hmac(), ErrorCode::OPERATION_FAILED, why.to_string()),
         };
         let run = AssertUnwindSafe(|| handler(context, packet));
         let done = catch_unwind(run).unwrap_or_else(|_| Err(Error::Failed("the handler panicked".to_owned())));
@@ -119,7 +130,7 @@ impl Intents {
             Ok(()) => IntentAnswer::done(packet, context.answer.take()),
             Err(e) => {
                 log::warn!(target: "dispatcher", intent, source:? = context.source; "packet not carried out: {e}");
-                IntentAnswer::refused(packet, code_of(&e), e.to_string())
+                IntentAnswer::refused(packet.hmac(), code_of(&e), e.to_string())
             }
         }
     }

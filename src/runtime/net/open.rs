@@ -345,7 +345,9 @@ impl Opener {
         let max = self.settings.message_bytes_max;
         let (burst, rate) = self.settings.plain_limit;
         let limits = InboundLimits::new(burst, rate);
-        let (outbound, inbound) = halves(keys, self.fork_rng(), self.settings.outbound, limits.clone(), max, now);
+        let takes = self.settings.security.takes();
+        let (outbound, inbound) =
+            halves(keys, self.fork_rng(), self.settings.outbound, limits.clone(), max, takes, now);
         let masks = dial.is_some().then(|| Box::new(self.fork_rng()));
         let parts = Parts {
             socket,

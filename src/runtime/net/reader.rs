@@ -61,22 +61,36 @@ impl Reader {
                 Err(why) => return why,
             };
             let size = frame.len();
-            match self.inbound.handle_frame(self.clock.mono(), binary, &mut frame) {
+            let (input, size, wait) = match self.inbound.handle_frame(self.clock.mono(), binary, &mut frame) {
                 Opened::Message(message, wait) => {
-                    if !self.inbox.send_message(link, message, size) {
-                        return Error::ShuttingDown;
-                    }
-                    if !wait.is_zero() {
-                        std::thread::sleep(wait);
-                    }
+                    // Of a message in parts this was only the last.
+                    let size = size.max(message.payload.as_str().len());
+                    (Some(Input::Message { link, message }), size, wait)
                 }
-                Opened::Part => {}
-                Opened::Dropped(why) => log::debug!(target: "mesh", link = link.0; "frame dropped: {why}"),
+                Opened::Packet(packet, wait) => {
+                    let size = packet.len();
+                    (Some(Input::Packet { link, packet }), size, wait)
+                }
+                Opened::Data(body, wait) => {
+                    let size = body.len();
+                    (Some(Input::Data { link, body }), size, wait)
+                }
+                Opened::Part => continue,
+                Opened::Dropped(why, wait) => {
+                    log::debug!(target: "mesh", link = link.0; "frame dropped: {why}");
+                    (None, 0, wait)
+                }
                 Opened::Over(Fault::Forged) => return Refusal::BadProof.into(),
                 Opened::Over(Fault::Broken(why)) => {
                     self.inbox.send(Event::Mesh(Input::LinkBroken { link, why }));
                     return self.wire.ignore_rest();
                 }
+            };
+            if input.is_some_and(|input| !self.inbox.send_sized(input, size)) {
+                return Error::ShuttingDown;
+            }
+            if !wait.is_zero() {
+                std::thread::sleep(wait);
             }
         }
     }

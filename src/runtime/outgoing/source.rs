@@ -1,7 +1,7 @@
 //! An object made of files on the controller's disk.
 
 use crate::base::{Error, Result};
-use crate::bundle::{ManifestBuilder, OBJECT_BYTES_MAX_V1, ObjectManifest};
+use crate::bundle::{ManifestBuilder, OBJECT_BYTES_MAX, ObjectManifest};
 use crate::mesh::{ChunkSource, FeedObject};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -56,8 +56,8 @@ pub(crate) fn object(recipe: Recipe) -> Result<FeedObject> {
             let n = reader.read(&mut buffer).map_err(|e| cannot_read(&file.file, &e))?;
             let Some(bytes) = buffer.get(..n).filter(|b| !b.is_empty()) else { break };
             total += n as u64;
-            if total > OBJECT_BYTES_MAX_V1 {
-                return Err(Error::Config(format!("the files have more than the {OBJECT_BYTES_MAX_V1} bytes allowed")));
+            if total > OBJECT_BYTES_MAX {
+                return Err(Error::Config(format!("the files have more than the {OBJECT_BYTES_MAX} bytes allowed")));
             }
             builder.push_bytes(bytes).map_err(wrong)?;
         }

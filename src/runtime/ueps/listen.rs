@@ -243,7 +243,7 @@ impl<'a> Served<'a> {
             Err((code, why)) => {
                 let intent = packet.header().intent;
                 log::warn!(target: "dispatcher", address:% = self.from, key = key.name.as_str(), intent; "packet refused: {why}");
-                IntentAnswer::refused(&packet, code, why)
+                IntentAnswer::refused(packet.hmac(), code, why)
             }
         };
         let bytes = answer.encode(packet.header().intent, &key.answer_key)?;
@@ -264,7 +264,7 @@ impl<'a> Served<'a> {
             Ok(mark) => mark.n,
             Err(e) => {
                 log::error!(target: "audit", key = key.name.as_str(); "{}", not_recorded(&e));
-                return IntentAnswer::refused(packet, ErrorCode::OPERATION_FAILED, not_recorded(&e));
+                return IntentAnswer::refused(packet.hmac(), ErrorCode::OPERATION_FAILED, not_recorded(&e));
             }
         };
         let mut answer = self.shared.intents.carry_out(context, packet);

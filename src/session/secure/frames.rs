@@ -2,6 +2,9 @@
 
 use super::{CipherHalf, TAG_BYTES};
 use crate::base::{Result, Time};
+use crate::bundle;
+use crate::message::Chunk;
+use crate::wire::ueps;
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -17,6 +20,11 @@ const PART_BYTES_MAX: usize = FRAME_BYTES_MAX - FRAME_BYTES_MIN;
 const PATIENT_PART_BYTES_MAX: usize = 16_384;
 /// A message that is larger than this is patient, bytes.
 pub const CONTROL_BYTES_MAX: usize = 16 << 10;
+
+/// The longest body of data, bytes: a chunk and its place. A peer that takes data takes this much, whatever it announced.
+pub const DATA_BYTES_MAX: usize = Chunk::HEAD_BYTES + bundle::CHUNK_BYTES as usize;
+/// The longest packet, bytes. The same holds of whoever takes packets.
+pub const PACKET_BYTES_MAX: usize = ueps::OVERHEAD_BYTES + ueps::PAYLOAD_BYTES_MAX;
 
 /// A direction's key is replaced after so many frames,
 pub const REKEY_FRAMES: u64 = 1 << 20;
@@ -35,9 +43,9 @@ pub enum Kind {
     Control,
     /// A large, patient message.
     Large,
-    /// File data that was asked for.
+    /// File data that was asked for: a chunk and its place ([`Chunk::encode_frame`]).
     Data,
-    /// A UEPS packet.
+    /// One whole UEPS packet and nothing else.
     Ueps,
     /// Nothing: from the next frame on the sender's next key is in force.
     Rekey,
@@ -198,7 +206,11 @@ impl FrameOpener {
         more: bool,
         body: &'a [u8],
     ) -> std::result::Result<Option<Whole<'a>>, Fault> {
-        let max = self.message_bytes_max;
+        let max = match kind {
+            Kind::Data => DATA_BYTES_MAX,
+            Kind::Ueps => PACKET_BYTES_MAX,
+            Kind::Control | Kind::Large | Kind::Rekey => self.message_bytes_max,
+        };
         let fits = |have: usize| have + body.len() <= max;
         let at = self.unfinished.iter().position(|one| one.kind == kind);
         let Some(one) = at.and_then(|at| self.unfinished.get_mut(at)) else {
@@ -260,7 +272,9 @@ mod tests {
         for _ in 0..400 {
             let kind = kinds[rng.below(4) as usize];
             if !waiting.iter().any(|(k, ..)| *k == kind) {
-                let length = [0, 1, 100, 16_384, 16_385, 65_517, 65_518, 200_000][rng.below(8) as usize];
+                let lengths = [0, 1, 100, 16_384, 16_385, 65_517, 65_518, 200_000];
+                let any = matches!(kind, Kind::Control | Kind::Large);
+                let length = lengths[rng.below(if any { 8 } else { 7 }) as usize];
                 waiting.push((kind, (0..length).map(|i| (i % 251) as u8).collect(), 0));
             }
             let i = rng.below(waiting.len() as u64) as usize;
@@ -334,6 +348,22 @@ mod tests {
         let mut opener = FrameOpener::new(CipherHalf::new(&[5; 32]), 100);
         for length in [0, 17, 18, 65_535, 65_536] {
             assert_eq!(opener.handle_frame(at(0), &mut vec![0; length]), Err(Fault::Forged));
+        }
+    }
+
+    #[test]
+    fn data_and_packets_have_bounds_of_their_own_whatever_was_announced() {
+        for (kind, max) in [(3, DATA_BYTES_MAX), (4, PACKET_BYTES_MAX)] {
+            let mut half = CipherHalf::new(&[5; 32]);
+            let mut opener = FrameOpener::new(CipherHalf::new(&[5; 32]), 100);
+            let part = |more: u8, length: usize| [&[kind, more][..], &vec![7; length]].concat();
+            assert_eq!(opener.handle_frame(at(0), &mut raw(&mut half, &part(MORE, 60_000))), Ok(None));
+            let mut last = raw(&mut half, &part(0, max - 60_000));
+            let (_, body) = opener.handle_frame(at(0), &mut last).unwrap().unwrap();
+            assert_eq!(body.len(), max);
+            assert_eq!(opener.handle_frame(at(0), &mut raw(&mut half, &part(MORE, 60_000))), Ok(None));
+            let mut one_more = raw(&mut half, &part(0, max - 59_999));
+            assert_eq!(opener.handle_frame(at(0), &mut one_more), Err(TOO_LARGE));
         }
     }
 

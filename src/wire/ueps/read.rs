@@ -105,6 +105,11 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
+    /// The HMAC that it carries, which proves nothing until it was verified.
+    pub fn stated_hmac(&self) -> &[u8; HMAC_BYTES] {
+        &self.hmac
+    }
+
     /// The packet, if it was signed with this key. Takes the same time wherever the HMAC differs.
     ///
     /// # Errors
