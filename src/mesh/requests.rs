@@ -9,8 +9,9 @@ use super::io::{JobId, JobResult, LinkId, Output, Permit};
 use super::worker::{self, Asked, Me, Request};
 use super::{MARKS_EVERY, Mesh};
 use crate::base::{Now, Result};
+use crate::identity::PublicKey;
 use crate::message::{ErrorCode, Message, MessageType, Payload};
-use crate::peers::{Admission, AuditMark};
+use crate::peers::{Admission, AuditMark, Grants};
 use std::time::Duration;
 
 /// Messages that wait for their marks to be saved; the limiters keep honest peers far below it.
@@ -31,15 +32,7 @@ impl Mesh {
     pub(super) fn handle_request(&mut self, now: Now, id: LinkId, message: Message) {
         let Some(key) = self.links.link(id).map(|link| link.key) else { return };
         let Some(message) = self.handle_transfer(now, id, message) else { return };
-        let (admission, grants, ends) = {
-            let registry = self.registry.read();
-            let ends = registry.access().until(&key).is_some();
-            (registry.admission(&key), registry.grants(&key, self.marks.own(now.wall)), ends)
-        };
-        // What ends must not begin again when the clock is put back: the time is written down while such a key is used.
-        if ends && self.marks.saved().is_none_or(|saved| now.wall.since(saved) >= TIME_EVERY) {
-            self.marks_due.get_or_insert(now.mono + MARKS_EVERY);
-        }
+        let (admission, grants) = self.standing(now, &key);
         // In open mode unknown keys may ping, nothing else.
         if admission != Admission::Listed && !self.config.trust_all {
             if matches!(message.kind, MessageType::Other(_)) {
@@ -97,6 +90,20 @@ impl Mesh {
                 self.refuse(now, id, &message, ErrorCode::OPERATION_FAILED, &e.to_string());
             }
         }
+    }
+
+    /// What a key is to us, and what it may do now.
+    pub(super) fn standing(&mut self, now: Now, key: &PublicKey) -> (Admission, Grants) {
+        let (admission, grants, ends) = {
+            let registry = self.registry.read();
+            let ends = registry.access().until(key).is_some();
+            (registry.admission(key), registry.grants(key, self.marks.own(now.wall)), ends)
+        };
+        // What ends must not begin again when the clock is put back: the time is written down while such a key is used.
+        if ends && self.marks.saved().is_none_or(|saved| now.wall.since(saved) >= TIME_EVERY) {
+            self.marks_due.get_or_insert(now.mono + MARKS_EVERY);
+        }
+        (admission, grants)
     }
 
     /// A reply that says where the audit log says how the command ended.

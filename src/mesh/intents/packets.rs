@@ -67,10 +67,7 @@ impl Mesh {
         let asked = AskedPacket { intent: packet.header().intent, hmac: *packet.hmac() };
         let replayed = link.packets.handle_packet(&packet);
         let packet = PacketBuf::from(packet);
-        let (admission, grants) = {
-            let registry = self.registry.read();
-            (registry.admission(&key), registry.grants(&key, self.marks.own(now.wall)))
-        };
+        let (admission, grants) = self.standing(now, &key);
         let refused = match replayed {
             _ if admission != Admission::Listed && !self.config.trust_all => {
                 Some((ErrorCode::UNAUTHORIZED, STRANGER.to_owned()))
