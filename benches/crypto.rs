@@ -1,4 +1,4 @@
-//! What a message costs before it meets a socket: sealing, opening, JSON, the shared secret.
+//! What a message costs before it meets a socket: sealing, opening, JSON, the shared secret; and a whole handshake.
 //!
 //! `cargo bench --bench crypto`
 
@@ -9,8 +9,10 @@ use rigmesh::Cores;
 use rigmesh::base::{Alone, Crew, Now, Rng, Time, Timestamp};
 use rigmesh::formats::sigil;
 use rigmesh::formats::smsg::{LinkKey, open_link, seal_v1};
-use rigmesh::identity::{SecretKey, sign_challenge};
+use rigmesh::identity::{Identity, Role, SecretKey, sign_challenge};
 use rigmesh::message::{Logs, Message, Payload};
+use rigmesh::session::secure::{CipherHalf, FrameOpener, FrameSealer, Kind, Statement};
+use rigmesh::session::{Challenges, Expect, Initiator, Known, Responded, Security, respond};
 use std::hint::black_box;
 
 /// A message whose text is about `size` bytes: log lines above the bare envelope.
@@ -90,6 +92,55 @@ fn secrets(c: &mut Criterion) {
     });
 }
 
+/// A secure session from nothing to both sides proven: both ends' work, one thread, no sockets.
+fn handshakes(c: &mut Criterion) {
+    let now = Now { mono: Time::ZERO, wall: Timestamp::from_unix(1_795_227_036, 0) };
+    let mut rng = Rng::from_number(1);
+    let mut side = |name: &str, role| {
+        let identity = Identity::generate(name, role, now.wall, &mut rng).unwrap();
+        let caps = ["chunk1", "ueps1", "gossip1"].map(str::to_owned).to_vec();
+        let statement = Box::new(Statement::new(&identity, caps, 1 << 20));
+        (identity, Security::On { statement, required: true }, Challenges::new())
+    };
+    let (owner, owner_security, mut owner_challenges) = side("owner", Role::Controller);
+    let (rig, rig_security, mut rig_challenges) = side("rig", Role::Worker);
+    let expect = Expect::Key(rig.public_key());
+    let mut group = c.benchmark_group("secure session");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("handshake, both ends", |b| {
+        b.iter(|| {
+            // Time goes on, so that challenges are forgotten as they are in life.
+            owner_challenges = Challenges::new();
+            let (initiator, hello) =
+                Initiator::start(&owner, expect, &owner_security, None, now, &mut rng, &mut owner_challenges).unwrap();
+            let admit = |_: &_, _| Ok(Known::default());
+            let (identity, security) = (&rig, &rig_security);
+            let Responded::Await { ack, half_open } =
+                respond(identity, security, &hello, admit, now, &mut rng, &mut rig_challenges)
+            else {
+                panic!("refused")
+            };
+            let dialled = initiator.handle_ack(&owner, &owner_security, &ack, |_| Known::default()).unwrap();
+            half_open.handle_proof(&dialled.proof.unwrap()).unwrap().0
+        });
+    });
+    group.finish();
+    let body = message(100).encode().into_bytes();
+    let mut group = c.benchmark_group("secure session");
+    group.throughput(Throughput::Elements(1));
+    let half = || CipherHalf::new(&[5; 32]);
+    let (mut sealer, mut opener) = (FrameSealer::new(half(), Time::ZERO), FrameOpener::new(half(), 1 << 20));
+    let mut frame = Vec::new();
+    group.bench_function(format!("seal and open a frame of {} B", body.len()), |b| {
+        b.iter(|| {
+            frame.clear();
+            let done = sealer.seal(Time::ZERO, Kind::Control, black_box(&body), 0, &mut frame).unwrap();
+            (opener.handle_frame(Time::ZERO, &mut frame).unwrap().is_some(), done)
+        });
+    });
+    group.finish();
+}
+
 /// Files: what a bundle or a STIM costs, on one core and on two.
 fn files(c: &mut Criterion) {
     let (mut nonce, mut rng) = ([0; 24], Rng::from_number(1));
@@ -122,5 +173,5 @@ fn files(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, sealing, files, messages, secrets);
+criterion_group!(benches, sealing, files, messages, secrets, handshakes);
 criterion_main!(benches);

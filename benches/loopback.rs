@@ -1,4 +1,4 @@
-//! Whole nodes over loopback sockets: connecting, round trips, one-way throughput.
+//! Whole nodes over loopback sockets, in secure sessions: connecting, round trips, one-way throughput.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -77,7 +77,7 @@ fn throughput(c: &mut Criterion) {
     pair.connect();
     let mut group = c.benchmark_group("one-way");
     group.sample_size(10).measurement_time(Duration::from_secs(5));
-    for (size, batch) in [(64usize, 4000u64), (1024, 2000), (64 * 1024 - 512, 100)] {
+    for (size, batch) in [(64usize, 4000u64), (256, 4000), (1024, 2000), (64 * 1024 - 512, 100)] {
         let mut rng = Rng::from_number(size as u64);
         let payload = Payload::Other {
             kind: MessageType::Other("blob".into()),

@@ -13,7 +13,7 @@ const CHALLENGE_TTL: Duration = Duration::from_secs(10);
 const CHALLENGES_MAX: usize = 4096;
 
 /// The node's outstanding challenges, shared by all its handshakes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Challenges {
     out: VecDeque<(Time, [u8; CHALLENGE_BYTES])>,
 }

@@ -1,11 +1,18 @@
 //! Floods and slow attackers over real sockets.
 
+use super::member::now;
+use rigmesh::base::{Rng, Timestamp};
+use rigmesh::identity::{Identity, Role};
 use rigmesh::peers::Grants;
+use rigmesh::session::secure::Statement;
+use rigmesh::session::{Challenges, Expect, Initiator, Security};
 use rigmesh::{Config, Node};
 use socket2::{Domain, Socket, Type};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tungstenite::Message as WsMessage;
 
 /// A rig and an owner whose keys know each other; the folder goes with the nodes.
 struct Farm {
@@ -99,4 +106,55 @@ fn whoever_is_slow_at_any_step_is_gone_at_its_deadline() {
         assert!(closed, "step {i}: a slow one stays for ever");
         farm.serves();
     }
+}
+
+#[test]
+fn a_flood_of_handshakes_does_not_stop_an_open_session_from_being_answered() {
+    let config = Config { half_open_per_address_max: 64, unproven_per_address_max: 64, ..Config::default() };
+    let farm = farm(Config { handshakes_per_s: 100_000, ..config });
+    // A member, so that the rig computes its whole answer each time; it never proves itself.
+    let member = Identity::generate("member", Role::Controller, Timestamp::ZERO, &mut Rng::from_number(7)).unwrap();
+    farm.rig.peers().allow(&member.public_key(), Grants::NONE, "test").unwrap();
+    let security = Security::On { statement: Box::new(Statement::new(&member, Vec::new(), 1 << 20)), required: true };
+    let expect = Expect::Key(farm.rig.identity().public_key());
+    let mut rng = Rng::from_number(8);
+    // One message for all: what is drawn anew and computed is the rig's part.
+    let (_, hello) =
+        Initiator::start(&member, expect, &security, None, now(), &mut rng, &mut Challenges::new()).unwrap();
+    let hello = String::from_utf8(hello).unwrap();
+    let rig = farm.owner.connect(&farm.at, &farm.rig.identity().public_key()).unwrap().to_string();
+    let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let flood = |last: u8| {
+        while !over.load(Ordering::Relaxed) {
+            let socket = from(last, &farm.at);
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            let Ok((mut ws, _)) = tungstenite::client(format!("ws://{}/ws", farm.at), socket) else { continue };
+            if ws.send(WsMessage::text(hello.clone())).is_ok()
+                && ws.read().is_ok_and(|ack| ack.to_text().is_ok_and(|text| text.contains("\"accepted\":true")))
+            {
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    let mut times: Vec<Duration> = std::thread::scope(|scope| {
+        for last in 0..24 {
+            let flood = &flood;
+            scope.spawn(move || flood(10 + last));
+        }
+        let end = Instant::now() + Duration::from_secs(3);
+        let mut times = Vec::new();
+        while Instant::now() < end {
+            let begun = Instant::now();
+            farm.owner.controller().ping(&rig).unwrap();
+            times.push(begun.elapsed());
+        }
+        over.store(true, Ordering::Relaxed);
+        times
+    });
+    times.sort();
+    let (median, longest, answered) = (times[times.len() / 2], times[times.len() - 1], answered.into_inner());
+    println!("{answered} handshakes were answered; {} pings: median {median:?}, longest {longest:?}", times.len());
+    assert!(answered > 100, "no flood: {answered}");
+    assert!(times.len() > 20 && longest < Duration::from_secs(2), "{median:?}, {longest:?}");
+    assert!(farm.owner.transport().connection(&rig).unwrap().unwrap().secure);
 }

@@ -3,6 +3,7 @@
 //! kept for addresses from which somebody proved a key lately, and those are not slowed down either, so that a flood from
 //! elsewhere does not keep a farm out.
 
+use super::turns::Turns;
 use crate::base::Time;
 use crate::kad::Subnet;
 use crate::session::Bucket;
@@ -45,6 +46,8 @@ const REFUSING_MAX: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Gate {
     limits: GateLimits,
+    /// For the curve work of handshakes.
+    pub(crate) turns: Turns,
     state: Mutex<State>,
 }
 
@@ -102,7 +105,7 @@ enum Place {
 
 impl Gate {
     pub(crate) fn new(limits: GateLimits) -> Arc<Gate> {
-        Arc::new(Gate { limits, state: Mutex::default() })
+        Arc::new(Gate { limits, turns: Turns::of_cores(), state: Mutex::default() })
     }
 
     /// An accepted socket.

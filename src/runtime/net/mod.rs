@@ -14,3 +14,4 @@ pub(crate) mod pipe;
 pub(crate) mod plain;
 pub(crate) mod reader;
 pub(crate) mod tls;
+pub(crate) mod turns;

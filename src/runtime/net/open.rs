@@ -145,26 +145,36 @@ impl Opener {
             Err(e) => return Err(Error::Unreachable(format!("upgrade: {e}"))),
         };
         let mut opening = Opening { ws, socket, pass, address: from.to_string(), dial: None, link };
-        opening.ws.get_mut().set_deadline(Instant::now() + self.settings.stage_max);
+        let until = Instant::now() + self.settings.stage_max;
+        opening.ws.get_mut().set_deadline(until);
         let first = opening.read()?;
-        let mut attempt = None;
+        let (mut attempt, mut turn) = (None, None);
+        // Whoever is admitted waits for a turn, and nobody else takes one.
         let admit = |key: &PublicKey, asked: Asked| {
             if asked != Asked::Link {
                 let (psk, begun) = self.pairings.begin(from.ip(), key, asked)?;
+                turn = Some(self.gate.turns.take(until)?);
                 attempt = Some(begun);
                 return Ok(Known { psk: Some(psk), ..Known::default() });
             }
             let registry = self.registry.inner().read();
             match registry.admission(key) {
                 Admission::Listed | Admission::Open => {
-                    Ok(Known { secure: registry.access().is_secure(key), ..Known::default() })
+                    let secure = registry.access().is_secure(key);
+                    drop(registry);
+                    turn = Some(self.gate.turns.take(until)?);
+                    Ok(Known { secure, ..Known::default() })
                 }
                 Admission::Refused | Admission::Revoked => Err(Refusal::NotAllowed),
             }
         };
         let mut rng = self.fork_rng();
         let (security, now) = (&self.settings.security, self.clock.now());
-        let responded = respond(&self.identity, security, &first, admit, now, &mut rng, &mut self.challenges.lock());
+        // A copy, so that handshakes do not wait for each other's curve work. A challenge that is
+        // issued later cannot stand in a message that is here already.
+        let mut challenges = self.challenges.lock().clone();
+        let responded = respond(&self.identity, security, &first, admit, now, &mut rng, &mut challenges);
+        drop(turn);
         match responded {
             Responded::Accept { ack, established, keys } => {
                 opening.write(ack)?;
@@ -173,7 +183,10 @@ impl Opener {
             Responded::Await { ack, half_open } => {
                 opening.write(ack)?;
                 let proof = opening.read_binary()?;
-                let (established, mut keys) = match half_open.handle_proof(&proof) {
+                let turn = self.gate.turns.take(until)?;
+                let proven = half_open.handle_proof(&proof);
+                drop(turn);
+                let (established, mut keys) = match proven {
                     Ok(proven) => proven,
                     Err(e) => {
                         attempt.iter_mut().for_each(Attempt::note_wrong);
@@ -212,10 +225,12 @@ impl Opener {
             Err(e) => return Err(Error::Unreachable(format!("{place}: no WebSocket there: {e}"))),
         };
         let mut opening = Opening { ws, socket, pass, address: target.address.clone(), dial: Some(dial), link };
-        opening.ws.get_mut().set_deadline(Instant::now() + self.settings.stage_max);
+        let until = Instant::now() + self.settings.stage_max;
+        opening.ws.get_mut().set_deadline(until);
         let mut rng = self.fork_rng();
         let (security, now) = (&self.settings.security, self.clock.now());
         let aim = target.pairing.as_deref();
+        let turn = self.gate.turns.take(until)?;
         let (initiator, first) = Initiator::start(
             &self.identity,
             target.expect,
@@ -225,6 +240,7 @@ impl Opener {
             &mut rng,
             &mut self.challenges.lock(),
         )?;
+        drop(turn);
         opening.write(first)?;
         let ack =
             opening.read().map_err(|e| Error::Unreachable(format!("{place}: the handshake was not answered: {e}")))?;
@@ -232,7 +248,9 @@ impl Opener {
             let secure = self.registry.inner().read().access().is_secure(key);
             Known { secure, ..Known::default() }
         };
+        let turn = self.gate.turns.take(until)?;
         let Dialled { established, mut keys, proof } = initiator.handle_ack(&self.identity, security, &ack, known)?;
+        drop(turn);
         match (aim, proof) {
             (Some(aim), Some(proof)) => {
                 opening.write_binary(proof)?;
