@@ -126,6 +126,15 @@
 //! * Chunks travel unparsed to that thread; the dispatcher reads only their number. They pass outside the rate limits,
 //!   because the rig asked for each of them.
 //! * `get_versions` and `rollback` are messages of ours (capability `slots1`), in no specification but here.
+//! * In a session a chunk travels in frames of kind 3, behind its transfer's number and its own (four bytes each, big-endian), and a
+//!   UEPS packet as one whole packet in a frame of kind 4; neither as a message. Both have bounds of their own, whatever size of
+//!   messages was announced, and a kind that a node did not announce ends the session.
+//! * The side that dialled a session dials again when it is 21.6 to 23.8 hours old. The newer one wins; the older takes nothing new
+//!   and goes when what is under way on it is answered.
+//! * An offer to pair says `"pair":true`, one of a rig that is enrolled `"enrol":true` as well, so that a node may have a code and an
+//!   enrolment at the same time. A link says `t=1` for TLS. Wishes that are no grants here count for nothing.
+//! * `grant`, `revoke` and their answer `access` are messages of ours (capability `manage1`). A key that was revoked is let in again at
+//!   the machine only. The newest time that was seen is saved while a key is used whose permission ends.
 //! * UEPS packets over 1.0 links travel in messages of ours, `ueps` and `ueps_reply` (capability `ueps1`). Every verified packet is
 //!   answered by a packet whose JSON names the HMAC that it answers; over plain TCP under a key derived for answers.
 //! * On plain TCP forgeries count for the address and not only for the connection, because a new connection costs nothing.
