@@ -109,7 +109,7 @@ fn handshakes(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     group.bench_function("handshake, both ends", |b| {
         b.iter(|| {
-            // Time goes on, so that challenges are forgotten as they are in life.
+            // In life they are forgotten after ten seconds; here no time passes.
             owner_challenges = Challenges::new();
             let (initiator, hello) =
                 Initiator::start(&owner, expect, &owner_security, None, now, &mut rng, &mut owner_challenges).unwrap();

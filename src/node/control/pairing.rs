@@ -47,7 +47,6 @@ impl Executor<'_> {
         let id = key.map(|key| key.node_id().to_string());
         let name = id.as_ref().and_then(|id| registry.peer(id)).map(|peer| peer.name);
         let grants = key.map(|key| registry.grants(&key).names().map(str::to_owned).collect::<Vec<_>>());
-        // Its side has saved us when there is a link, or was one.
         each(json!({ "state": word, "left_s": left, "wrong": wrong, "peer": id, "name": name, "grants": grants }));
         Ok(Summary { asked: 1, failed: 0 })
     }

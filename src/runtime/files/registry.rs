@@ -269,7 +269,7 @@ impl SharedRegistry {
         self.admit(key, |registry| registry.access_mut().grant(key, gift, wall()))
     }
 
-    /// Saves a key that was paired with; see [`Access::pair`].
+    /// Saves a key that was paired with; see [`crate::peers::Access::pair`].
     ///
     /// # Errors
     /// As there; [`Error::Io`] when saving failed. Nothing has changed then.
