@@ -109,8 +109,7 @@ fn handshakes(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     group.bench_function("handshake, both ends", |b| {
         b.iter(|| {
-            // In life they are forgotten after ten seconds; here no time passes.
-            owner_challenges = Challenges::new();
+            owner_challenges = Challenges::new(); // as after ten seconds: none is out
             let (initiator, hello) =
                 Initiator::start(&owner, expect, &owner_security, None, now, &mut rng, &mut owner_challenges).unwrap();
             let admit = |_: &_, _| Ok(Known::default());

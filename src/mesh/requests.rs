@@ -74,6 +74,10 @@ impl Mesh {
         let work = match worker::read(&message, self.config.takes_deploys) {
             Asked::Work(work) => work,
             Asked::Refuse(text) => return self.refuse(now, id, &message, ErrorCode::OPERATION_FAILED, &text),
+            // In a session nobody can repeat it.
+            Asked::Ignore if self.links.link(id).is_some_and(|link| link.dialogue.is_secure()) => {
+                return self.outputs.push_back(Output::Inbound { peer: message.from.clone(), message });
+            }
             Asked::Ignore => return self.hold(now, message),
         };
         if !self.config.works && !manages {

@@ -32,8 +32,9 @@ const WIRE_KEEP: usize = 512;
 /// While data flows the system keeps no more than this unsent, so that what is urgent waits behind little
 /// (chunked-deploy.md, *Staying prompt*).
 const UNSENT_MAX: u32 = 32 * 1024;
-/// Longest header of a frame.
-const HEADER_MAX: usize = 14;
+/// Header of most frames: two bytes, two of the length, and four of the mask when we dialled. What needs another is moved.
+const HEADER: usize = 4;
+const MASK: usize = 4;
 
 /// One connection's writer's half.
 pub(crate) struct Conn {
@@ -149,8 +150,8 @@ impl Conn {
     #[cfg(test)]
     pub(crate) fn send_unsealed(self: &Arc<Self>, opcode: Data, body: &[u8]) {
         let mut out = self.out.lock();
-        let mut frame = [&[0; HEADER_MAX][..], body].concat();
-        head(&mut frame, 0, opcode, None);
+        let mut frame = [&[0; HEADER][..], body].concat();
+        head(&mut frame, 0, HEADER, opcode, None);
         self.put(&mut out, &frame);
         self.push_or_wake(&mut out);
     }
@@ -211,15 +212,16 @@ impl Conn {
         if let Some(frame) = out.control.take() {
             self.put(out, &frame);
         }
-        let wall = crate::runtime::clock::wall().unix_seconds();
+        let (now, wall) = (self.clock.mono(), crate::runtime::clock::wall().unix_seconds());
+        let room = HEADER + if self.client { MASK } else { 0 };
         while out.wire.len() < WIRE_CHUNK {
             let mut frame = Vec::new();
             let plain = self.tls.is_none();
             // Without TLS the frame is built where it will be sent from.
             let target = if plain { &mut out.wire } else { &mut frame };
             let start = target.len();
-            target.extend_from_slice(&[0; HEADER_MAX]);
-            let sealed = out.outbound.poll_frame(self.clock.mono(), wall, target);
+            target.resize(start + room, 0);
+            let sealed = out.outbound.poll_frame(now, wall, target);
             if !matches!(sealed, Ok(true)) {
                 target.truncate(start);
                 match sealed {
@@ -231,7 +233,7 @@ impl Conn {
                 }
             }
             let mask = out.masks.as_mut().map(|rng| rng.array());
-            head(target, start, Data::Binary, mask);
+            head(target, start, room, Data::Binary, mask);
             if !plain {
                 self.put(out, &frame);
             }
@@ -333,20 +335,22 @@ impl Conn {
     }
 }
 
-/// Writes the frame's header in front of the payload that stands [`HEADER_MAX`] bytes after `start`, and masks it.
-fn head(wire: &mut Vec<u8>, start: usize, data: Data, mask: Option<[u8; 4]>) {
-    let length = wire.len() - start - HEADER_MAX;
+/// Writes the frame's header in front of the payload that stands `room` bytes after `start`, and masks it.
+fn head(wire: &mut Vec<u8>, start: usize, room: usize, data: Data, mask: Option<[u8; 4]>) {
+    let length = wire.len() - start - room;
     let header = FrameHeader { opcode: OpCode::Data(data), mask, ..FrameHeader::default() };
-    let size = header.len(length as u64);
-    // The header goes right in front of the payload; the unused room before it is cut out.
-    let unused = HEADER_MAX - size;
-    if let Some(mut room) = wire.get_mut(start + unused..start + HEADER_MAX) {
-        let _ = header.format(length as u64, &mut room);
-    }
-    if let (Some(key), Some(payload)) = (mask, wire.get_mut(start + HEADER_MAX..)) {
+    if let (Some(key), Some(payload)) = (mask, wire.get_mut(start + room..)) {
         apply_mask(payload, key);
     }
-    drop(wire.drain(start..start + unused));
+    // The header goes right in front of the payload; room that is not used is cut out, room that lacks is made.
+    let mut bytes = [0; HEADER + 6 + MASK];
+    let size = header.len(length as u64).min(bytes.len());
+    let _ = header.format(length as u64, &mut bytes.as_mut_slice());
+    let bytes = bytes.get(..size).unwrap_or_default();
+    match wire.get_mut(start..start + room).filter(|room| room.len() == size) {
+        Some(room) => room.copy_from_slice(bytes),
+        None => drop(wire.splice(start..start + room, bytes.iter().copied())),
+    }
 }
 
 /// RFC 6455 masking, eight bytes at a time.
@@ -367,5 +371,36 @@ fn keep_small(buffer: &mut Vec<u8>) {
         *buffer = Vec::new();
     } else {
         buffer.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tungstenite::protocol::frame::FrameSocket;
+
+    #[test]
+    fn frames_of_every_length_are_read_as_they_were_written() {
+        for mask in [None, Some([1, 2, 3, 4])] {
+            let room = HEADER + if mask.is_some() { MASK } else { 0 };
+            let (mut wire, lengths) = (b"before".to_vec(), [0, 1, 125, 126, 1000, 65_535, 65_536, 100_000]);
+            for length in lengths {
+                let start = wire.len();
+                wire.resize(start + room, 0);
+                wire.extend((0..length).map(|i| (i % 251) as u8));
+                head(&mut wire, start, room, Data::Binary, mask);
+            }
+            let mut socket = FrameSocket::new(std::io::Cursor::new(wire.split_off(6)));
+            assert_eq!(wire, b"before");
+            for length in lengths {
+                let frame = socket.read(None).unwrap().unwrap();
+                assert_eq!(frame.header().mask, mask);
+                let mut payload = frame.into_payload().to_vec();
+                if let Some(key) = mask {
+                    apply_mask(&mut payload, key);
+                }
+                assert!(payload.iter().enumerate().all(|(i, b)| *b == (i % 251) as u8) && payload.len() == length);
+            }
+        }
     }
 }
