@@ -34,7 +34,7 @@ mod shorthand;
 
 use rigmesh::message::{ErrorPayload, Gossip, Message, MessageType, Payload, Ping};
 use rigmesh::peers::Grants;
-use rigmesh::sim::{Manners, Setup, World};
+use rigmesh::sim::{Manners, Secure, Setup, World};
 use shorthand::{code, seconds, start};
 use std::time::Duration;
 
@@ -48,5 +48,16 @@ fn rig_and_go(seed: u64) -> World {
     world.node("rig", Setup::rig());
     world.stranger("go", Manners::Silent);
     world.allow("rig", "go", Grants::CONTROLLER);
+    world
+}
+
+/// A controller and a rig in a secure session.
+fn in_session(seed: u64, grants: Grants) -> World {
+    let mut world = World::new(seed);
+    world.node("ctl", Setup::controller().secure(Secure::On));
+    world.node("rig", Setup::rig().secure(Secure::On));
+    world.add_peer("ctl", "rig");
+    world.allow("rig", "ctl", grants);
+    assert!(world.connect("ctl", "rig").unwrap().secure);
     world
 }

@@ -39,7 +39,7 @@ pub(crate) fn pair(globals: &Globals, out: &Out, args: Pair) -> Result<(), Exit>
 fn join(globals: &Globals, out: &Out, with: String, name: Option<String>) -> Result<(), Exit> {
     let answer = remote::ask(globals, out, &Request::PairJoin { with, name })?;
     answer.show(out, |row| {
-        let granted = words(row, "granted");
+        let granted = table::words(row, "granted", ", ");
         let may =
             if granted.is_empty() { "may ask for its statistics only".to_owned() } else { format!("may {granted}") };
         format!("paired with {} ({}): this controller {may}", safe(table::text(row, "name")), table::text(row, "peer"))
@@ -83,7 +83,7 @@ fn show(globals: &Globals, out: &Out, args: Pair) -> Result<(), Exit> {
         return match word {
             "used" if out.json() => Ok(()),
             "used" => {
-                let (name, grants) = (safe(table::text(&state, "name")), words(&state, "grants"));
+                let (name, grants) = (safe(table::text(&state, "name")), table::words(&state, "grants", ", "));
                 let may = if grants.is_empty() { "ask for statistics only".to_owned() } else { grants };
                 out.text(&format!("paired with {name} ({}), which may {may}", table::text(&state, "peer")))
             }
@@ -104,7 +104,7 @@ fn shown(row: &Value) -> String {
     format!(
         "{}\nOn the controller, within {minutes} minutes:\n\n    rigmesh pair {code}@{place}\n\nor with the link, which also says who must answer:\n\n    rigmesh pair '{link}'\n\nWhoever uses it may {}. Ctrl-C withdraws it.\n",
         picture(link).unwrap_or_default(),
-        words(row, "grants"),
+        table::words(row, "grants", ", "),
     )
 }
 
@@ -176,11 +176,6 @@ fn standing(row: &Value) -> String {
             &format!("\n  {}  {}  {}", table::text(rig, "at"), table::text(rig, "id"), safe(table::text(rig, "name")));
     }
     text
-}
-
-fn words(row: &Value, key: &str) -> String {
-    let words = row.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    words.collect::<Vec<_>>().join(", ")
 }
 
 /// The daemon of the folder: a code that is shown by a node that ends at once helps nobody.

@@ -227,10 +227,9 @@ pub(crate) fn peers(globals: &Globals, out: &Out, command: PeersCommand) -> Resu
 
 /// What a key may do, in words.
 fn may(row: &Value) -> String {
-    let grants: Vec<&str> =
-        row.get("grants").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let grants = table::words(row, "grants", ", ");
     let until = row.get("until").and_then(Value::as_str).map_or_else(String::new, |until| format!(" until {until}"));
-    if grants.is_empty() { format!("it may connect{until}") } else { format!("it may {}{until}", grants.join(", ")) }
+    if grants.is_empty() { format!("it may connect{until}") } else { format!("it may {grants}{until}") }
 }
 
 /// The rigs on which something is changed; none: here.

@@ -191,6 +191,12 @@ pub(crate) fn status(rows: &[Value], colour: bool) -> String {
     render(&headers, &lines, colour)
 }
 
+/// The texts of a list, with this between them.
+pub(crate) fn words(row: &Value, key: &str, between: &str) -> String {
+    let words = row.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    words.collect::<Vec<_>>().join(between)
+}
+
 /// The registry.
 pub(crate) fn peers(rows: &[Value], colour: bool) -> String {
     let threats: Vec<Cell> = rows.iter().map(threat).collect();
@@ -198,8 +204,7 @@ pub(crate) fn peers(rows: &[Value], colour: bool) -> String {
     let mut lines: Vec<Vec<Cell>> = rows
         .iter()
         .map(|row| {
-            let grants: Vec<&str> =
-                row.get("grants").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+            let grants = words(row, "grants", ",");
             let up = row.get("connected").and_then(Value::as_bool).unwrap_or(false);
             let stage = text(row, "stage");
             let scheme = if row.get("tls").and_then(Value::as_bool).unwrap_or(false) { "wss://" } else { "" };
@@ -211,8 +216,8 @@ pub(crate) fn peers(rows: &[Value], colour: bool) -> String {
                 Cell::new(text(row, "role")),
                 Cell::new(text(row, "admitted")),
                 Cell::new(match text(row, "until").get(..10) {
-                    Some(day) => format!("{} until {day}", grants.join(",")),
-                    None => grants.join(","),
+                    Some(day) => format!("{grants} until {day}"),
+                    None => grants,
                 }),
                 if up { Cell::toned("up", Tone::Good) } else { Cell::toned(stage, Tone::Faint) },
                 millis(row.get("latency_ms").and_then(Value::as_f64)).into(),

@@ -121,7 +121,12 @@ impl PeerRegistry {
 
     /// Gives a key that this node knows the secure mark. `false` when nothing changed; see [`Access::mark_secure`].
     pub fn mark_secure(&mut self, key: &PublicKey) -> bool {
-        self.admission(key) == Admission::Listed && self.access.mark_secure(key)
+        self.lacks_secure_mark(key) && self.access.mark_secure(key)
+    }
+
+    /// Whether this node knows the key, and it has no secure mark.
+    pub fn lacks_secure_mark(&self, key: &PublicKey) -> bool {
+        self.admission(key) == Admission::Listed && !self.access.is_secure(key)
     }
 
     /// Whether unknown keys are let in.

@@ -2,18 +2,12 @@
 
 use super::*;
 use rigmesh::message::{GetLogs, Rollback, StopMiner};
-use rigmesh::sim::Secure;
 use rigmesh::wire::ueps::{Header, intent};
 use serde_json::{Value, json};
 
-/// A controller and a rig in a secure session.
+/// The two in a session, with nothing under way.
 fn joined(seed: u64, grants: Grants) -> World {
-    let mut world = World::new(seed);
-    world.node("ctl", Setup::controller().secure(Secure::On));
-    world.node("rig", Setup::rig().secure(Secure::On));
-    world.add_peer("ctl", "rig");
-    world.allow("rig", "ctl", grants);
-    assert!(world.connect("ctl", "rig").unwrap().secure);
+    let mut world = in_session(seed, grants);
     world.settle();
     world
 }

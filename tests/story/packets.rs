@@ -5,7 +5,7 @@ use rigmesh::ThreatInfo;
 use rigmesh::base::Error;
 use rigmesh::identity::sign_challenge;
 use rigmesh::message::UepsFrame;
-use rigmesh::sim::{ConnId, Secure, Wire};
+use rigmesh::sim::{ConnId, Wire};
 use rigmesh::wire::ueps::{Header, Key, encode_to, intent};
 use serde_json::{Value, json};
 
@@ -231,17 +231,6 @@ fn a_go_node_is_sent_no_packet() {
     let refused = world.packet("ctl", "go", Header::new(intent::HANDSHAKE), b"hello").unwrap_err();
     assert!(matches!(refused, Error::Config(_)), "{refused}");
     assert_eq!(world.captured().len(), before);
-}
-
-/// The same two in a secure session.
-fn in_session(seed: u64, grants: Grants) -> World {
-    let mut world = World::new(seed);
-    world.node("ctl", Setup::controller().secure(Secure::On));
-    world.node("rig", Setup::rig().secure(Secure::On));
-    world.add_peer("ctl", "rig");
-    world.allow("rig", "ctl", grants);
-    assert!(world.connect("ctl", "rig").unwrap().secure);
-    world
 }
 
 // secure-session.md §2, kind 4.

@@ -273,10 +273,7 @@ impl Executor<'_> {
             self.add_by_hand(key.node_id(), Some(key), name, "", None)?;
         }
         self.shared.control.send(Command::AccessChanged, None, 0)?;
-        let peer = self.shared.registry.peer(&key.node_id().to_string());
-        let stranger = || Peer { id: key.node_id().to_string(), public_key: key.to_base64(), ..Peer::default() };
-        each(self.peer_row(&peer.unwrap_or_else(stranger)));
-        Ok(one())
+        self.row_of_key(&key, each)
     }
 
     /// Who may do what is changed by this machine's owner, which is recorded as commands are.
@@ -291,7 +288,7 @@ impl Executor<'_> {
     }
 
     fn peers_grant(&self, selector: &str, gift: Gift, rigs: &Rigs, each: Each<'_>) -> Result<Summary> {
-        let key = PublicKey::from_base64(selector).or_else(|_| self.key_of(selector))?;
+        let key = self.any_key(selector)?;
         if gift.until.is_some_and(|until| until.unix_nanos() <= wall().unix_nanos()) {
             return Err(Error::Config("that time is over already".to_owned()));
         }
@@ -323,7 +320,7 @@ impl Executor<'_> {
     }
 
     fn peers_revoke(&self, selector: &str, rigs: &Rigs, each: Each<'_>) -> Result<Summary> {
-        let key = PublicKey::from_base64(selector).or_else(|_| self.key_of(selector))?;
+        let key = self.any_key(selector)?;
         if *rigs != Rigs::default() {
             return self.on_rigs(rigs, each, |peers| self.controller.sweep_revoke(peers, &key));
         }
@@ -334,7 +331,7 @@ impl Executor<'_> {
     }
 
     fn peers_allow_plain(&self, selector: &str, each: Each<'_>) -> Result<Summary> {
-        let key = PublicKey::from_base64(selector).or_else(|_| self.key_of(selector))?;
+        let key = self.any_key(selector)?;
         self.shared.registry.allow_plain(&key)?;
         self.row_of_key(&key, each)
     }
@@ -348,10 +345,15 @@ impl Executor<'_> {
     }
 
     fn reset_clock(&self, selector: Option<&str>, each: Each<'_>) -> Result<Summary> {
-        let key = selector.map(|s| PublicKey::from_base64(s).or_else(|_| self.key_of(s))).transpose()?;
+        let key = selector.map(|s| self.any_key(s)).transpose()?;
         self.shared.ask(LOCAL, 0, |call| Command::ResetClock { call, key })?;
         each(json!({ "reset": key.map_or_else(|| "all".to_owned(), |k| k.node_id().to_string()) }));
         Ok(one())
+    }
+
+    /// A key, or that of a registered peer.
+    fn any_key(&self, selector: &str) -> Result<PublicKey> {
+        PublicKey::from_base64(selector).or_else(|_| self.key_of(selector))
     }
 
     /// The key of a registered peer.

@@ -218,7 +218,8 @@ impl SharedRegistry {
     /// [`Error::Io`] when saving failed: the mark holds until the node ends.
     pub(crate) fn mark_secure(&self, key: &PublicKey) -> Result<()> {
         let core = &self.owner.core;
-        if core.registry.read().access().is_secure(key) {
+        // Most have it, and strangers get none: neither waits for a write under way.
+        if !core.registry.read().lacks_secure_mark(key) {
             return Ok(());
         }
         let _writing = core.writing.lock();

@@ -23,15 +23,7 @@ const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 fn serve(listener: &TcpListener) {
     let threads = Arc::new(Threads::default());
-    let gate = Gate::new(GateLimits {
-        connections_max: 100,
-        unproven_max: 100,
-        unproven_per_address_max: 100,
-        half_open_max: 100,
-        half_open_per_address_max: 100,
-        half_open_per_net_max: 100,
-        handshakes_per_s: 1000,
-    });
+    let gate = Gate::new(GateLimits::WIDE);
     let clock = Clock::start();
     for (n, socket) in listener.incoming().flatten().enumerate() {
         let socket = Arc::new(socket);

@@ -197,6 +197,18 @@ impl Pass {
 }
 
 impl GateLimits {
+    /// Bounds that no test comes to by accident.
+    #[cfg(test)]
+    pub(super) const WIDE: GateLimits = GateLimits {
+        connections_max: 100,
+        unproven_max: 100,
+        unproven_per_address_max: 16,
+        half_open_max: 100,
+        half_open_per_address_max: 100,
+        half_open_per_net_max: 100,
+        handshakes_per_s: 100,
+    };
+
     /// Whether there is no place in the handshake for somebody from this address. Strangers' attempts are counted by this.
     fn is_crowded(&self, state: &mut State, now: Time, ip: IpAddr) -> bool {
         let half_open = |fits: &dyn Fn(IpAddr) -> bool| {
@@ -238,17 +250,6 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    /// Bounds that no test comes to by accident.
-    const WIDE: GateLimits = GateLimits {
-        connections_max: 100,
-        unproven_max: 100,
-        unproven_per_address_max: 16,
-        half_open_max: 100,
-        half_open_per_address_max: 100,
-        half_open_per_net_max: 100,
-        handshakes_per_s: 100,
-    };
-
     /// A gate, and what comes to it: each call is another socket.
     fn gate(limits: GateLimits) -> (Arc<Gate>, impl Fn() -> Arc<TcpStream>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -258,7 +259,7 @@ mod tests {
     #[test]
     fn half_open_places_are_limited_and_the_oldest_makes_room() {
         let (gate, socket) =
-            gate(GateLimits { connections_max: 5, unproven_max: 3, unproven_per_address_max: 2, ..WIDE });
+            gate(GateLimits { connections_max: 5, unproven_max: 3, unproven_per_address_max: 2, ..GateLimits::WIDE });
         let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let at = Time::from_millis;
         let Entrance::Pass(first) = gate.enter(at(0), a, &socket()) else { panic!() };
@@ -280,7 +281,7 @@ mod tests {
             half_open_per_address_max: 2,
             half_open_per_net_max: 3,
             handshakes_per_s: 5,
-            ..WIDE
+            ..GateLimits::WIDE
         });
         let now = Time::from_millis(1000);
         let mut places = Vec::new();
@@ -321,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_stranger_begins_few_handshakes_a_second() {
-        let (gate, socket) = gate(GateLimits { handshakes_per_s: 5, ..WIDE });
+        let (gate, socket) = gate(GateLimits { handshakes_per_s: 5, ..GateLimits::WIDE });
         let enter = |ms| matches!(gate.enter(Time::from_millis(ms), [8, 8, 8, 8].into(), &socket()), Entrance::Pass(_));
         assert_eq!((0..20).filter(|_| enter(0)).count(), 5, "each ended before the next began");
         assert!(!enter(199) && enter(201) && !enter(202));

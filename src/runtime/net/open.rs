@@ -151,22 +151,19 @@ impl Opener {
         let (mut attempt, mut turn) = (None, None);
         // Whoever is admitted waits for a turn, and nobody else takes one.
         let admit = |key: &PublicKey, asked: Asked| {
-            if asked != Asked::Link {
-                let (psk, begun) = self.pairings.begin(from.ip(), key, asked)?;
-                turn = Some(self.gate.turns.take(until)?);
-                attempt = Some(begun);
-                return Ok(Known { psk: Some(psk), ..Known::default() });
-            }
-            let registry = self.registry.inner().read();
-            match registry.admission(key) {
-                Admission::Listed | Admission::Open => {
-                    let secure = registry.access().is_secure(key);
-                    drop(registry);
-                    turn = Some(self.gate.turns.take(until)?);
-                    Ok(Known { secure, ..Known::default() })
+            let known = if asked == Asked::Link {
+                let registry = self.registry.inner().read();
+                if matches!(registry.admission(key), Admission::Refused | Admission::Revoked) {
+                    return Err(Refusal::NotAllowed);
                 }
-                Admission::Refused | Admission::Revoked => Err(Refusal::NotAllowed),
-            }
+                Known { secure: registry.access().is_secure(key), psk: None }
+            } else {
+                let (psk, begun) = self.pairings.begin(from.ip(), key, asked)?;
+                attempt = Some(begun);
+                Known { secure: false, psk: Some(psk) }
+            };
+            turn = Some(self.gate.turns.take(until)?);
+            Ok(known)
         };
         let mut rng = self.fork_rng();
         let (security, now) = (&self.settings.security, self.clock.now());
