@@ -196,6 +196,7 @@ pub use runtime::files::protect::{
     IdentityCard, PASSPHRASE_FILE_VARIABLE, Protection, passphrase_for, passphrase_from_environment,
 };
 pub use runtime::files::registry::SharedRegistry;
+pub use runtime::files::rotation::RotationPhase;
 #[doc(hidden)]
 pub use runtime::hidden;
 pub use runtime::levin::{LevinConnection, LevinProbe, LevinSettings, levin_probe};

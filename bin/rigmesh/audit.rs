@@ -1,23 +1,27 @@
-//! `audit`: the log of what this node was commanded to do, shown and checked. Reads files only.
+//! `audit`: the log of what this node was commanded to do, shown and checked by its files; and the end of rigs' logs, asked for.
 
-use crate::args::{Audit, AuditCommand, AuditShow, AuditVerify, Globals};
+use crate::args::{Audit, AuditCommand, AuditShow, AuditTail, AuditVerify, Globals};
 use crate::exit::{self, Exit};
 use crate::output::Out;
-use crate::settings;
 use crate::table::{self, Cell, Tone};
+use crate::{remote, settings};
 use rigmesh::base::Error;
+use rigmesh::control::Request;
 use rigmesh::peers::{AuditKind, AuditLine, AuditNote, AuditReport};
-use rigmesh::{IdentityCard, Paths, check_audit, read_audit_notes};
+use rigmesh::{IdentityCard, IdentityFiles, Paths, check_audit, read_audit_notes};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, VecDeque};
 
 /// Most lines that are shown.
 const LINES_MAX: usize = 100_000;
+/// Most lines that a rig gives at once.
+const TAIL_LINES_MAX: u32 = 500;
 
 pub(crate) fn audit(globals: &Globals, out: &Out, args: &Audit) -> Result<(), Exit> {
     let paths = settings::paths(globals)?;
     match &args.command {
         AuditCommand::Show(args) => show(out, &paths, args),
+        AuditCommand::Tail(args) => tail(globals, out, args),
         AuditCommand::Verify(args) => verify(out, &paths, args),
     }
 }
@@ -63,6 +67,32 @@ fn show(out: &Out, paths: &Paths, args: &AuditShow) -> Result<(), Exit> {
     Ok(())
 }
 
+fn tail(globals: &Globals, out: &Out, args: &AuditTail) -> Result<(), Exit> {
+    if !(1..=TAIL_LINES_MAX).contains(&args.lines) {
+        return Err(Exit::usage(format!("--lines is 1 to {TAIL_LINES_MAX}")));
+    }
+    let request = Request::AuditTail { rigs: remote::rigs(args.rigs.clone(), args.all)?, lines: args.lines };
+    let answer = remote::ask(globals, out, &request)?;
+    let mut rows = Vec::new();
+    for row in answer.rows() {
+        let lines = row.get("lines").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        for line in lines {
+            // Shown as the rig says it: whether the chain holds is checked there, or against what is noted here.
+            let (hash, json) = line.split_once(' ').unwrap_or_default();
+            let Ok(Value::Object(mut line)) = serde_json::from_str(json) else { continue };
+            line.insert("h".to_owned(), json!(hash));
+            line.insert("rig".to_owned(), json!(remote::label(row)));
+            rows.push(Value::Object(line));
+        }
+    }
+    if !out.json() && !rows.is_empty() {
+        let shown: Vec<Vec<Cell>> =
+            rows.iter().map(|row| [vec![Cell::new(table::text(row, "rig"))], row_of(row)].concat()).collect();
+        out.text(&table::render(&["RIG", "N", "TIME", "WHO", "WHAT", "DETAIL"], &shown, out.colour()))?;
+    }
+    answer.finish(out, !out.json())
+}
+
 fn nothing_in(paths: &Paths) -> String {
     format!("there is no audit log yet in {}", paths.audit().display())
 }
@@ -99,7 +129,9 @@ fn row_of(line: &Value) -> Vec<Cell> {
 fn verify(out: &Out, paths: &Paths, args: &AuditVerify) -> Result<(), Exit> {
     let IdentityCard { info, sign_key, .. } = settings::identity_card(paths)?;
     let x = info.checked_key().map_err(|e| Exit::at_start(&e))?;
-    let keys: Vec<_> = sign_key.map(|sign| (x, sign)).into_iter().collect();
+    // What was signed before the keys were replaced is this node's too.
+    let mut keys = IdentityFiles::from(paths).former_keys().map_err(|e| Exit::at_start(&e))?;
+    keys.extend(sign_key.map(|sign| (x, sign)));
     let mut notes: Vec<AuditNote> = Vec::new();
     for path in &args.against {
         let (found, theirs) = read_audit_notes(path).map_err(|e| Exit::at_start(&e))?;

@@ -12,6 +12,7 @@ const COMMANDS: &[Entry] = &[
     ("id", "show id and key", &[]),
     ("id protect", "put the keys under a pass-phrase", &[]),
     ("id unprotect", "take the pass-phrase away", &[]),
+    ("id rotate", "replace the keys by new ones", &["--finish", "--now", "--forget"]),
     (
         "serve",
         "run the node",
@@ -43,6 +44,7 @@ const COMMANDS: &[Entry] = &[
     ("peers allow", "let a key in", &["--grant", "--name"]),
     ("peers grant", "say what a key may do", &["--days", "--until", "--note", "--on", "--on-all"]),
     ("peers revoke", "shut a key out", &["--on", "--on-all"]),
+    ("peers keep-key", "drop what would replace a key", &["--on", "--on-all"]),
     ("peers allow-plain", "accept protocol 1.0 from a key again", &[]),
     ("peers best", "show the best peers", &["--count"]),
     ("peers reset-clock", "forget times seen", &[]),
@@ -57,6 +59,7 @@ const COMMANDS: &[Entry] = &[
     ("resume", "go on with paused miners", &["--all", "--miner"]),
     ("logs", "show what miners wrote", &["--all", "--miner", "--lines", "--since"]),
     ("audit show", "show what was commanded", &["--lines"]),
+    ("audit tail", "show what rigs were commanded", &["--all", "--lines"]),
     ("audit verify", "check the audit log", &["--against"]),
     ("profiles list", "show profiles", &[]),
     ("profiles put", "add or replace a profile", &[]),

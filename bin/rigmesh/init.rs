@@ -60,6 +60,7 @@ pub(crate) fn id(globals: &Globals, out: &Out, args: &Id) -> Result<(), Exit> {
         None => show(out, &paths),
         Some(IdCommand::Protect(_)) => protect(out, &paths),
         Some(IdCommand::Unprotect(_)) => unprotect(out, &paths),
+        Some(IdCommand::Rotate(ref args)) => crate::rotate::rotate(globals, out, args),
     }
 }
 

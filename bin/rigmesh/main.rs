@@ -19,6 +19,7 @@ mod output;
 mod pair;
 mod passphrase;
 mod remote;
+mod rotate;
 mod seal;
 mod serve;
 mod settings;

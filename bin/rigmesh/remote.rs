@@ -206,6 +206,15 @@ pub(crate) fn peers(globals: &Globals, out: &Out, command: PeersCommand) -> Resu
                 false => format!("revoked {}", shown_name(row)),
             });
         }
+        PeersCommand::KeepKey(args) => {
+            let rigs = on_rigs(args.on, args.on_all)?;
+            let there = rigs != Rigs::default();
+            let answer = ask(globals, out, &Request::PeersKeepKey { key: args.key, rigs })?;
+            return answer.show(out, |row| match there {
+                true => format!("the key stays on {}", table::safe(label(row))),
+                false => format!("the key of {} stays", shown_name(row)),
+            });
+        }
         PeersCommand::AllowPlain(args) => {
             let answer = ask(globals, out, &Request::PeersAllowPlain { key: args.key })?;
             return answer.show(out, |row| format!("{} may speak protocol 1.0 again", shown_name(row)));

@@ -11,6 +11,7 @@ mod address_text;
 mod challenge;
 mod keys;
 mod node;
+mod rotation;
 mod sealed;
 mod sign;
 
@@ -19,5 +20,6 @@ pub(crate) use challenge::hmac_sha256;
 pub use challenge::{CHALLENGE_BYTES, generate_challenge, sign_challenge, verify_challenge};
 pub use keys::{NodeId, PublicKey, SecretKey, SharedSecret, derive_shared_secret};
 pub use node::{Identity, NodeIdentity, ROLE_BYTES_MAX, Role};
+pub use rotation::Rotation;
 pub use sealed::{KeyCost, KeyKind, PASSPHRASE_BYTES_MAX, Passphrase, SEALED_KEY_BYTES, SealedKey};
 pub use sign::{SignKey, verify_bind, verify_signature};

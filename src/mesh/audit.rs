@@ -6,7 +6,7 @@ use super::intents::grant_for_intent;
 use super::io::{JobResult, Permit, Work};
 use crate::base::{Result, Timestamp};
 use crate::bundle::ObjectManifest;
-use crate::message::{Deploy, Grant, MessageType, Payload, RawPayload, Revoke, Rollback, StopMiner};
+use crate::message::{Deploy, Grant, KeepKey, MessageType, Payload, RawPayload, Revoke, Rollback, StopMiner};
 use crate::peers::{AccessChange, AuditBegin, AuditEntry, AuditMark};
 use crate::wire::ueps::{intent, intent_name};
 use serde::Deserialize;
@@ -152,6 +152,7 @@ impl AuditCommand {
                 AuditCommand::new(kind.as_str(), json!({ "key": key, "grants": grants, "until": until }))
             }
             Payload::Revoke(Revoke { key }) => AuditCommand::new(kind.as_str(), json!({ "key": key })),
+            Payload::KeepKey(KeepKey { key }) => AuditCommand::new(kind.as_str(), json!({ "key": key })),
             Payload::Rollback(Rollback { name, slot }) => AuditCommand::rollback(name, *slot),
             Payload::Deploy(deploy) => AuditCommand::bundle(deploy),
             Payload::DeployOffer(offer) => AuditCommand::object(&offer.t, None, &offer.profile, offer.activate),
@@ -187,6 +188,12 @@ impl Work {
                 let args = json!({ "key": key, "grants": grants, "until": until });
                 AuditCommand::new(MessageType::Grant.as_str(), args)
             }
+            Work::Access { key, change: AccessChange::Keep } => {
+                AuditCommand::new(MessageType::KeepKey.as_str(), json!({ "key": key }))
+            }
+            Work::Rotate { said, .. } => {
+                AuditCommand::new(MessageType::Rotate.as_str(), json!({ "old": said.old, "new": said.new }))
+            }
             Work::Access { key, change: AccessChange::Revoke } => {
                 AuditCommand::new(MessageType::Revoke.as_str(), json!({ "key": key }))
             }
@@ -194,7 +201,7 @@ impl Work {
                 let packet = job.packet.packet();
                 return AuditCommand::packet(packet.header().intent, packet.payload());
             }
-            Work::Stats | Work::Logs { .. } | Work::Versions { .. } => return None,
+            Work::Stats | Work::Logs { .. } | Work::Versions { .. } | Work::AuditTail { .. } => return None,
         })
     }
 }

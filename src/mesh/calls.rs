@@ -6,6 +6,7 @@ use super::io::{Answer, CallId, ConnectTo, DialId, LinkId, Output, Target};
 use super::rpc::{Pending, Waiting};
 use super::{Mesh, not_connected};
 use crate::base::{Error, Now, Result, Time};
+use crate::identity::PublicKey;
 use crate::message::Payload;
 use crate::peers::{Admission, Expected, LifecycleOutput};
 use crate::session::Expect;
@@ -132,8 +133,12 @@ impl Mesh {
         if self.stopping {
             return;
         }
-        let links = &self.links;
-        for (dial, target) in self.dials.poll_uplinks(now.mono, |key| links.active(key).is_some()) {
+        let (links, registry) = (&self.links, &self.registry);
+        let connected = |key: &PublicKey| {
+            let successor = registry.read().access().successor_of(key);
+            links.active(&successor.unwrap_or(*key)).is_some()
+        };
+        for (dial, target) in self.dials.poll_uplinks(now.mono, connected) {
             self.outputs.push_back(Output::Dial { dial, target });
         }
     }

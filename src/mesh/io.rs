@@ -4,10 +4,13 @@
 use super::audit::Origin;
 use super::found::{FoundBy, FoundRig, OwnRecord};
 use super::intents::{IntentAnswer, IntentContext};
+use super::rotation::Told;
 use crate::base::{Error, Result, Time, Timestamp};
-use crate::identity::{Address, NodeId, PublicKey};
+use crate::identity::{Address, NodeId, PublicKey, Rotation};
 use crate::kad::Sighting;
-use crate::message::{AccessReply, Chunk, Deploy, DeployOffer, Message, Payload, RawPayload, VersionItem};
+use crate::message::{
+    AccessReply, AuditTail, Chunk, Deploy, DeployOffer, Message, Payload, RawPayload, Rotated, VersionItem,
+};
 use crate::miners::{LogSlice, MinerStats};
 use crate::peers::{AccessChange, AuditMark, Grants};
 use crate::session::pairing::Joining;
@@ -97,6 +100,8 @@ pub(crate) enum Input {
     JobDone { job: JobId, result: Result<JobResult>, mark: Option<AuditMark> },
     /// The depot did something, or could not.
     Depot(DepotEvent),
+    /// A successor is in its predecessor's place, or has proven itself for it.
+    Succeeded,
     /// An [`Output::Search`] is over.
     Searched { address: Address, sighting: Option<Box<Sighting>> },
 }
@@ -142,6 +147,10 @@ pub(crate) enum Command {
     Deploys { call: CallId },
     /// Who may do what has changed on disk: close the links of keys that lost admission.
     AccessChanged,
+    /// This node's keys are replaced: known peers are told, now and in every session.
+    Rotate(Box<Rotation>),
+    /// What they said to that.
+    Rotation { call: CallId },
     /// How far the wall clock runs behind what this node has seen.
     Clock { call: CallId },
     /// Forget floors and marks of a key, or of all.
@@ -195,6 +204,8 @@ pub(crate) enum Output {
     JobOverdue { job: JobId },
     /// Save the marks when convenient.
     SaveMarks(MarksSnapshot),
+    /// A successor's time has come: put it in its predecessor's place, then [`Input::Succeeded`].
+    FollowSuccessors,
     /// Ask the DHT where a rig is; [`Input::Searched`] says when that is over.
     Search { address: Address },
 }
@@ -245,6 +256,15 @@ pub(crate) enum Work {
     Access {
         key: PublicKey,
         change: AccessChange,
+    },
+    /// A peer, which has proven itself with the signing key `sign`, says that a key is replaced.
+    Rotate {
+        said: Box<Rotation>,
+        sign: [u8; 32],
+    },
+    /// The end of the audit log.
+    AuditTail {
+        lines: u32,
     },
 }
 
@@ -438,6 +458,10 @@ pub(crate) enum JobResult {
     Versions(Vec<VersionItem>),
     /// How a key stands now.
     Access(AccessReply),
+    /// How a replacement stands now.
+    Rotated(Rotated),
+    /// Lines of the audit log.
+    AuditTail(AuditTail),
     /// It was not carried out, because the audit log could not take its line; what the sender hears.
     NotRecorded(String),
     /// A packet's handler has spoken, or there was none.
@@ -467,6 +491,8 @@ pub(crate) enum Answer {
     Done,
     /// The links.
     Links(Vec<LinkInfo>),
+    /// What this node says of its own keys, and what its peers said to that.
+    Rotation(Option<(Rotation, Vec<(PublicKey, Told)>)>),
     /// How far the wall clock runs behind, when that is worth a warning.
     ClockBehind(Option<Duration>),
     /// The rig has the object; `already`: it had it before. `mark` is the place on its audit chain.

@@ -1,7 +1,7 @@
 //! Step 6: the node as one machine, owned by the dispatcher thread. This file only routes; the
 //! parts are [`links`] (who is connected), [`calls`] with [`rpc`] and [`dials`] (what we ask, and the
 //! connections it needs), [`requests`] with [`worker`] (what peers ask of us), [`deploy`] (transfers of miners, both sides), [`audit`] (what is recorded of commands), [`proof`] (the moment a key
-//! is proven), [`renewal`] (a fresh session before one is a day old) and [`marks`] (what was accepted before).
+//! is proven), [`renewal`] (a fresh session before one is a day old), [`rotation`] (keys that are replaced) and [`marks`] (what was accepted before).
 //!
 //! One message through it: the runtime opens a frame and hands in [`Input::Message`]; the link's
 //! dialogue judges it; a reply completes a call, a request becomes a job, a ping an answer; what
@@ -20,6 +20,7 @@ mod marks;
 mod proof;
 mod renewal;
 mod requests;
+mod rotation;
 mod rpc;
 mod worker;
 
@@ -35,6 +36,7 @@ pub(crate) use io::{
 };
 pub use io::{FeedInfo, LinkInfo, ThreatInfo};
 pub(crate) use marks::MarksTable;
+pub(crate) use rotation::{ROTATE1, meant};
 
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
 use crate::identity::PublicKey;
@@ -48,6 +50,7 @@ use found::{Found, LinkGossip};
 use links::{Link, Links};
 use parking_lot::RwLock;
 use renewal::{Renewal, Renewals};
+use rotation::OwnRotation;
 use rpc::Rpc;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -79,6 +82,8 @@ pub(crate) struct MeshConfig {
 const BULK_BYTES: usize = 16 * 1024;
 /// Marks that changed without a command are saved at most this often.
 const MARKS_EVERY: Duration = Duration::from_secs(1);
+/// The longest wait between two looks at whose time has come.
+const SUCCESSIONS_EVERY: Duration = Duration::from_secs(60);
 
 /// The node.
 pub(crate) struct Mesh {
@@ -92,6 +97,8 @@ pub(crate) struct Mesh {
     links: Links,
     dials: Dials,
     renewals: Renewals,
+    rotation: OwnRotation,
+    succession_due: Option<Time>,
     rpc: Rpc,
     worker: Worker,
     feeds: Feeds,
@@ -132,6 +139,8 @@ impl Mesh {
             links: Links::default(),
             dials: Dials::default(),
             renewals: Renewals::default(),
+            rotation: OwnRotation::default(),
+            succession_due: Some(now.mono),
             rpc: Rpc::default(),
             worker: Worker::default(),
             feeds: Feeds::default(),
@@ -165,6 +174,7 @@ impl Mesh {
             self.pulls.poll_timeout(),
             self.threats.poll_timeout(),
             self.gossip_timeout(),
+            self.succession_timeout(),
             self.owed_due,
             self.marks_due,
             lives,
@@ -236,6 +246,7 @@ impl Mesh {
                 }
             }
             Input::JobDone { job, result, mark } => self.handle_job_done(now, job, result, mark),
+            Input::Succeeded => self.handle_access_changed(now),
             Input::Depot(event) => self.handle_depot(now, event),
             Input::Searched { address, sighting } => {
                 if let Some(sighting) = sighting {
@@ -332,6 +343,11 @@ impl Mesh {
                 }
             }
             Command::OwnRecord(own) => self.handle_own_record(now, own),
+            Command::Rotate(statement) => self.announce_rotation(now, *statement),
+            Command::Rotation { call } => {
+                let own = self.own_rotation();
+                self.answer(call, Ok(Answer::Rotation(own)));
+            }
             Command::AccessChanged => self.handle_access_changed(now),
             Command::Clock { call } => {
                 let behind = self.clock_behind(now.wall);
@@ -369,6 +385,7 @@ impl Mesh {
         self.drive_lives(now);
         self.drive_dials(now);
         self.drive_renewals(now);
+        self.drive_successions(now);
         self.drive_pulls(now);
         self.drive_feeds(now);
     }
@@ -432,7 +449,7 @@ impl Mesh {
     }
 
     fn complete(&mut self, now: Now, request: &str, message: Message) {
-        if self.handle_offer_reply(now, request, &message) {
+        if self.handle_offer_reply(now, request, &message) || self.handle_rotated(request, &message) {
             return;
         }
         let Some(pending) = self.rpc.complete(request) else {
@@ -511,6 +528,7 @@ impl Mesh {
             self.say_goodbye(now, link, "revoked", DisconnectCode::GOING_AWAY, &Refusal::NotAllowed.into());
         }
         self.pulls_access_changed(now);
+        self.plan_successions(now);
     }
 
     fn handle_shutdown(&mut self, now: Now) {

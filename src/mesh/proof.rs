@@ -19,6 +19,7 @@ impl Mesh {
             return;
         }
         self.handle_bind(now, id, statement.sign);
+        self.tell_rotation(now, id);
         self.feeds_link_up(now, id);
         self.settle_hunts(now, id);
         self.gossip_begins(now, id);
@@ -90,7 +91,13 @@ impl Mesh {
             if self.links.link(id).is_some_and(|link| link.dial == dial) {
                 self.plan_renewal(now, id, &attempt.target);
             }
-            names.extend(attempt.peer.filter(|p| p != peer));
+            let key = self.links.link(id).map(|link| link.key);
+            // What was meant for one key is not said to another, though it names that one as its successor.
+            let other = |p: &String| {
+                let expected = self.registry.read().expected(p);
+                expected.zip(key).is_some_and(|(expected, key)| expected.check(&key).is_err())
+            };
+            names.extend(attempt.peer.filter(|p| p != peer && !other(p)));
             for call in attempt.waiters {
                 if let Some(dial) = dial.filter(|_| self.is_hunt(call)) {
                     self.handle_hunt_proven(call, dial, id); // it ends when the signing key is shown

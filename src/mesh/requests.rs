@@ -5,7 +5,7 @@ use super::audit::{Origin, with_mark};
 use super::codes::code_of;
 use super::deploy::NO_PERMISSION;
 use super::intents::IntentAnswer;
-use super::io::{JobId, JobResult, LinkId, Output, Permit};
+use super::io::{JobId, JobResult, LinkId, MarksSnapshot, Output, Permit, Work};
 use super::worker::{self, Asked, Me, Request};
 use super::{MARKS_EVERY, Mesh};
 use crate::base::{Now, Result};
@@ -32,6 +32,9 @@ impl Mesh {
     pub(super) fn handle_request(&mut self, now: Now, id: LinkId, message: Message) {
         let Some(key) = self.links.link(id).map(|link| link.key) else { return };
         let Some(message) = self.handle_transfer(now, id, message) else { return };
+        if message.kind == MessageType::Rotate {
+            return self.handle_rotate(now, id, message);
+        }
         let (admission, grants) = self.standing(now, &key);
         // In open mode unknown keys may ping, nothing else.
         if admission != Admission::Listed && !self.config.trust_all {
@@ -50,7 +53,7 @@ impl Mesh {
             return self.handle_packet(now, id, key, grants, message);
         }
         let needed = worker::grant_needed(&message);
-        let manages = matches!(message.kind, MessageType::Grant | MessageType::Revoke);
+        let manages = needed == Some(Grants::MANAGE);
         if manages && !self.links.link(id).is_some_and(|link| link.dialogue.is_secure()) {
             return self.refuse(now, id, &message, ErrorCode::UNAUTHORIZED, NO_SESSION);
         }
@@ -84,11 +87,23 @@ impl Mesh {
             return self.refuse(now, id, &message, ErrorCode::OPERATION_FAILED, NO_MINERS);
         }
         let marks = (needed.is_some() && self.marks.is_dirty()).then(|| self.snapshot_marks(now));
+        self.begin_job(now, id, message, grant, marks, work);
+    }
+
+    /// Begins slow work for a message; refused when too much is under way.
+    pub(super) fn begin_job(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        message: Message,
+        grant: Option<Grants>,
+        marks: Option<MarksSnapshot>,
+        work: Work,
+    ) {
+        let Some(key) = self.links.link(id).map(|link| link.key) else { return };
+        let origin = self.origin(id, &message);
         match self.worker.begin(now.mono, id, Request::Message(message.clone())) {
-            Ok(job) => {
-                let permit = Permit { key, grant, origin: self.origin(id, &message) };
-                self.outputs.push_back(Output::Job { job, permit, marks, work });
-            }
+            Ok(job) => self.outputs.push_back(Output::Job { job, permit: Permit { key, grant, origin }, marks, work }),
             Err(e) => {
                 self.outputs.extend(marks.map(Output::SaveMarks));
                 self.refuse(now, id, &message, ErrorCode::OPERATION_FAILED, &e.to_string());
@@ -198,7 +213,7 @@ impl Mesh {
             Me { id: &self.id, name: &self.name, started: self.started, frame_bytes_max: self.config.frame_bytes_max };
         let payload = worker::reply_payload(&me, now, &request, result);
         self.reply_marked(now, done.link, &request, payload, mark);
-        if matches!(request.kind, MessageType::Grant | MessageType::Revoke) {
+        if request.kind == MessageType::Rotate || worker::grant_needed(&request) == Some(Grants::MANAGE) {
             // Also when it failed: a revocation that could not be saved holds until this node ends.
             self.handle_access_changed(now);
         }

@@ -109,6 +109,8 @@ pub(crate) fn read(message: &Message, takes_deploys: bool) -> Asked {
                 Err(e) => Asked::Refuse(Error::to_string(&e)),
             }
         }
+        Payload::KeepKey(keep) => Asked::Work(Work::Access { key: keep.key, change: AccessChange::Keep }),
+        Payload::GetAudit(asked) => Asked::Work(Work::AuditTail { lines: asked.lines }),
         Payload::Revoke(revoke) => Asked::Work(Work::Access { key: revoke.key, change: AccessChange::Revoke }),
         _ => Asked::Ignore,
     }
@@ -128,8 +130,8 @@ pub(crate) fn grant_needed(message: &Message) -> Option<Grants> {
         | MessageType::ResumeMiner
         | MessageType::Rollback => Some(Grants::OPERATE),
         MessageType::Deploy | MessageType::DeployOffer => Some(Grants::DEPLOY),
-        MessageType::GetLogs | MessageType::GetVersions => Some(Grants::OBSERVE),
-        MessageType::Grant | MessageType::Revoke => Some(Grants::MANAGE),
+        MessageType::GetLogs | MessageType::GetVersions | MessageType::GetAudit => Some(Grants::OBSERVE),
+        MessageType::Grant | MessageType::Revoke | MessageType::KeepKey => Some(Grants::MANAGE),
         _ => None,
     }
 }
@@ -205,6 +207,8 @@ pub(crate) fn reply_payload(me: &Me<'_>, now: Now, request: &Message, result: Re
         }
         Ok(JobResult::Deployed { name }) => Payload::DeployAck(DeployAck { success: true, name, error: String::new() }),
         Ok(JobResult::Access(reply)) => Payload::Access(reply),
+        Ok(JobResult::Rotated(rotated)) => Payload::Rotated(rotated),
+        Ok(JobResult::AuditTail(tail)) => Payload::AuditTail(tail),
         Ok(JobResult::Versions(versions)) => Payload::Versions(Versions { versions }),
         Ok(JobResult::NotRecorded(why)) => error(ErrorCode::OPERATION_FAILED, &why),
         // Packets are answered with packets, before this.

@@ -1,5 +1,5 @@
 //! Who may do what, changed from afar (secure-session.md §5): `grant` and `revoke` between RigMesh nodes, in secure sessions
-//! only, and their answer.
+//! only, and their answer; and keys that are replaced (§6): `rotate`, its answer `rotated`, and `keep_key`.
 
 use crate::base::Timestamp;
 use crate::formats::reading::object_only;
@@ -47,4 +47,35 @@ pub struct AccessReply {
     pub revoked: bool,
 }
 
-object_only!(Grant, Revoke, AccessReply);
+/// Payload of `keep_key`: whatever statement is pending that would replace this key at the receiver, it is dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
+pub struct KeepKey {
+    /// The key that is to stay.
+    pub key: PublicKey,
+}
+
+/// How a replacement stands at the node that was told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RotateState {
+    /// It follows when the time is over and the new key has proven itself.
+    Pending,
+    /// Statements contradict each other: the owner decides.
+    Contested,
+    /// The new key is in the old one's place.
+    Followed,
+}
+
+/// Payload of `rotated`, which answers `rotate` (whose payload is the [`Rotation`](crate::identity::Rotation)).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
+pub struct Rotated {
+    /// How it stands.
+    pub state: RotateState,
+    /// Before when it does not follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+}
+
+object_only!(Grant, Revoke, AccessReply, KeepKey, Rotated);

@@ -84,6 +84,16 @@ pub enum MessageType {
     Revoke,
     /// The answer to both.
     Access,
+    /// A key is replaced by another one (secure-session.md §6).
+    Rotate,
+    /// Its answer.
+    Rotated,
+    /// A replacement that is pending is dropped; answered like a revocation.
+    KeepKey,
+    /// Request: the end of the audit log (secure-session.md §7).
+    GetAudit,
+    /// Its answer.
+    AuditTail,
     /// Any other text.
     Other(Box<str>),
 }
@@ -144,6 +154,11 @@ impl MessageType {
             MessageType::Grant => "grant",
             MessageType::Revoke => "revoke",
             MessageType::Access => "access",
+            MessageType::Rotate => "rotate",
+            MessageType::Rotated => "rotated",
+            MessageType::KeepKey => "keep_key",
+            MessageType::GetAudit => "get_audit",
+            MessageType::AuditTail => "audit",
             MessageType::Other(text) => text,
         }
     }
@@ -185,6 +200,11 @@ impl From<&str> for MessageType {
             "grant" => MessageType::Grant,
             "revoke" => MessageType::Revoke,
             "access" => MessageType::Access,
+            "rotate" => MessageType::Rotate,
+            "rotated" => MessageType::Rotated,
+            "keep_key" => MessageType::KeepKey,
+            "get_audit" => MessageType::GetAudit,
+            "audit" => MessageType::AuditTail,
             other => MessageType::Other(other.into()),
         }
     }

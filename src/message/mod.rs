@@ -5,6 +5,7 @@
 //! says so (exact key names, no duplicates, no lone surrogates, bounded depth).
 
 mod access;
+mod audit;
 mod deploy;
 mod envelope;
 mod gossip;
@@ -15,7 +16,8 @@ mod response;
 mod stats;
 mod ueps;
 
-pub use access::{AccessReply, Grant, Revoke};
+pub use access::{AccessReply, Grant, KeepKey, Revoke, RotateState, Rotated};
+pub use audit::{AuditTail, GetAudit};
 pub(crate) use deploy::WANT_MAX;
 pub use deploy::{
     Chunk, ChunkGet, DeployCancel, DeployDone, DeployOffer, DeployState, GetVersions, OfferState, Rollback,

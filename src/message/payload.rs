@@ -2,7 +2,8 @@
 //! (mesh.md §2). What is missing or null is read as the empty value; unknown keys are ignored, known
 //! keys may come once.
 
-use super::access::{AccessReply, Grant, Revoke};
+use super::access::{AccessReply, Grant, KeepKey, Revoke, Rotated};
+use super::audit::{AuditTail, GetAudit};
 use super::deploy::{
     Chunk, ChunkGet, DeployCancel, DeployDone, DeployOffer, DeployState, GetVersions, Rollback, Versions,
 };
@@ -11,7 +12,7 @@ use super::ueps::UepsFrame;
 use super::{Gossip, MessageType, RawPayload, Stats};
 use crate::base::{Error, Result, base64_decode_strict};
 use crate::formats::reading::{base64_array, go_bytes, go_bytes_or_empty, null_is_default, object_only};
-use crate::identity::{NodeIdentity, PublicKey, verify_bind};
+use crate::identity::{NodeIdentity, PublicKey, Rotation, verify_bind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -84,6 +85,16 @@ pub enum Payload {
     Revoke(Revoke),
     /// How a key stands now.
     Access(AccessReply),
+    /// A key is replaced.
+    Rotate(Box<Rotation>),
+    /// How that stands now.
+    Rotated(Rotated),
+    /// A key stays.
+    KeepKey(KeepKey),
+    /// Request for the end of the audit log.
+    GetAudit(GetAudit),
+    /// Lines of an audit log.
+    AuditTail(AuditTail),
     /// A type that we do not know.
     Other {
         /// Its type.
@@ -130,6 +141,11 @@ impl Payload {
             Payload::Grant(_) => MessageType::Grant,
             Payload::Revoke(_) => MessageType::Revoke,
             Payload::Access(_) => MessageType::Access,
+            Payload::Rotate(_) => MessageType::Rotate,
+            Payload::Rotated(_) => MessageType::Rotated,
+            Payload::KeepKey(_) => MessageType::KeepKey,
+            Payload::GetAudit(_) => MessageType::GetAudit,
+            Payload::AuditTail(_) => MessageType::AuditTail,
             Payload::Other { kind, .. } => kind.clone(),
         }
     }
@@ -169,6 +185,11 @@ impl Payload {
             Payload::Grant(p) => RawPayload::from_value(p),
             Payload::Revoke(p) => RawPayload::from_value(p),
             Payload::Access(p) => RawPayload::from_value(p),
+            Payload::Rotate(p) => RawPayload::from_value(p),
+            Payload::Rotated(p) => RawPayload::from_value(p),
+            Payload::KeepKey(p) => RawPayload::from_value(p),
+            Payload::GetAudit(p) => RawPayload::from_value(p),
+            Payload::AuditTail(p) => RawPayload::from_value(p),
             Payload::Other { raw, .. } => Ok(raw.clone()),
         };
         // Writing fails only for maps with keys that are not texts; none of these types has any.
@@ -214,6 +235,11 @@ impl Payload {
             MessageType::Grant => Payload::Grant(raw.parse()?),
             MessageType::Revoke => Payload::Revoke(raw.parse()?),
             MessageType::Access => Payload::Access(raw.parse()?),
+            MessageType::Rotate => Payload::Rotate(raw.parse()?),
+            MessageType::Rotated => Payload::Rotated(raw.parse()?),
+            MessageType::KeepKey => Payload::KeepKey(raw.parse()?),
+            MessageType::GetAudit => Payload::GetAudit(raw.parse()?),
+            MessageType::AuditTail => Payload::AuditTail(raw.parse()?),
             MessageType::Other(_) => Payload::Other { kind: kind.clone(), raw: raw.clone() },
         })
     }
@@ -248,6 +274,10 @@ pub struct SecureOffer {
     /// It is the pairing of a rig with the controller that enrols it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub enrol: bool,
+    /// The key that the initiator means to reach, when it knows one: a node whose keys were replaced answers with the old
+    /// ones to whoever has not heard of it (secure-session.md §6).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<PublicKey>,
     /// The first Noise message.
     #[serde(serialize_with = "base64", deserialize_with = "strict_bytes")]
     pub m: Vec<u8>,

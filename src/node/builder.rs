@@ -3,9 +3,11 @@
 use super::enroller::Enroller;
 use super::{Config, Node, Shared};
 use crate::base::{Error, Result};
-use crate::identity::{Identity, Role};
+use crate::identity::{Identity, Role, Rotation};
 use crate::kad::fleet_topic;
-use crate::mesh::{CHUNK1, GOSSIP1, Intents, MANAGE1, Mesh, MeshConfig, PAUSE1, SLOTS1, UEPS1, register_builtin};
+use crate::mesh::{
+    CHUNK1, Command, GOSSIP1, Intents, MANAGE1, Mesh, MeshConfig, PAUSE1, ROTATE1, SLOTS1, UEPS1, register_builtin,
+};
 use crate::message::{Announcement, Message};
 use crate::miners::{MinerManager, ProfileManager};
 use crate::peers::PeerAuthMode;
@@ -19,17 +21,20 @@ use crate::runtime::files::identity::IdentityFiles;
 use crate::runtime::files::lock::FolderLock;
 use crate::runtime::files::marks::MarksFile;
 use crate::runtime::files::paths::Paths;
+use crate::runtime::files::protect::passphrase_for;
 use crate::runtime::files::registry::SharedRegistry;
+use crate::runtime::files::rotation::RotationPhase;
 use crate::runtime::install::Installer;
 use crate::runtime::intents::Host;
 use crate::runtime::jobs::{Hands, Jobs, SaveMarks};
 use crate::runtime::net::gate::{Gate, GateLimits};
 use crate::runtime::net::listen::Listener;
-use crate::runtime::net::open::{NetSettings, Opener};
+use crate::runtime::net::open::{NetSettings, Opener, Replaced};
 use crate::runtime::net::tls::{self, TlsTrust};
 use crate::runtime::outgoing::{OwedBook, OwedFile};
 use crate::runtime::pairing::Pairings;
 use crate::runtime::queues::queues;
+use crate::runtime::rotation::Successions;
 use crate::runtime::threads::Threads;
 use crate::runtime::ueps::{UepsListener, load_keys};
 use crate::runtime::whereabouts::{Advertised, WhereSettings, Whereabouts, fleet_secret};
@@ -209,11 +214,10 @@ impl NodeBuilder {
             Some(lock) => lock,
             None => FolderLock::take(&paths)?,
         };
+        let files = IdentityFiles::from(&paths);
         let identity = match self.identity {
             Some(identity) => identity,
-            None => {
-                IdentityFiles::from(&paths).load_or_create(self.name.as_deref(), self.role.unwrap_or(Role::Dual))?
-            }
+            None => files.load_or_create(self.name.as_deref(), self.role.unwrap_or(Role::Dual))?,
         };
         let identity = Arc::new(identity);
         let mode = if self.open { PeerAuthMode::Open } else { PeerAuthMode::Allowlist };
@@ -221,7 +225,11 @@ impl NodeBuilder {
         for warning in warnings {
             log::warn!(target: "peers", "{warning}");
         }
-        registry.inner().write().set_peers_max(config.peers_max);
+        {
+            let mut registry = registry.inner().write();
+            registry.set_peers_max(config.peers_max);
+            registry.set_rotation_delay(Duration::from_secs(config.rotation_delay_s));
+        }
         let marks_file = Arc::new(MarksFile::new(paths.freshness(), Disk::real()));
         let marks = if self.forget_times { marks_file.reset()? } else { marks_file.load()? };
 
@@ -236,23 +244,20 @@ impl NodeBuilder {
         let (control, inbox, queues) = queues();
         let listener = self.listen.as_deref().map(Listener::bind).transpose()?;
         let dialogue = dialogue_config(&config, &identity, self.miners.is_some());
-        let security = match config.secure {
-            true => Security::On {
-                statement: Box::new(Statement::new(
-                    &identity,
-                    dialogue.announcement.caps.clone(),
-                    config.message_bytes_max,
-                )),
-                required: config.require_secure,
-            },
-            false => Security::Off,
-        };
+        let caps = &dialogue.announcement.caps;
+        let security = security_of(&config, &identity, caps);
+        let rotation = if config.secure { files.rotation()? } else { None };
+        let replaced = replaced(&files, rotation.as_ref(), |identity| security_of(&config, identity, caps));
+        let successions =
+            Arc::new(Successions { registry: registry.clone(), audit: audit.clone(), inbox: inbox.clone() });
         let pairings = Pairings::load(Disk::real(), paths.enrolment(), registry.clone(), audit.clone(), clock)?;
         let opener = Arc::new(Opener {
             settings: net_settings(&config, security)?,
             identity: identity.clone(),
             registry: registry.clone(),
             pairings: pairings.clone(),
+            successions: successions.clone(),
+            replaced,
             challenges: Mutex::new(Challenges::new()),
             rng: Mutex::new(rng.fork()),
             gate: Gate::new(GateLimits {
@@ -318,6 +323,7 @@ impl NodeBuilder {
             installer: installer.clone(),
             intents: intents.clone(),
             audit: audit.clone(),
+            successions,
         };
         let jobs = Jobs::start_threads(hands, threads.clone())?;
         let depot_hands = DepotHands {
@@ -401,6 +407,9 @@ impl NodeBuilder {
             control_server: Mutex::default(),
             _lock: Some(lock),
         };
+        if let Some((statement, _)) = rotation {
+            node.shared.control.send(Command::Rotate(Box::new(statement)), None, 0)?;
+        }
         for uplink in &uplinks {
             node.add_uplink(uplink)?;
         }
@@ -417,6 +426,36 @@ impl NodeBuilder {
             node.take_up_deploys()?;
         }
         Ok(node)
+    }
+}
+
+/// What a node with this identity offers its peers beyond 1.0.
+fn security_of(config: &Config, identity: &Identity, caps: &[String]) -> Security {
+    match config.secure {
+        true => Security::On {
+            statement: Box::new(Statement::new(identity, caps.to_vec(), config.message_bytes_max)),
+            required: config.require_secure,
+        },
+        false => Security::Off,
+    }
+}
+
+/// The keys that this node had before, for those who have not heard that they were replaced.
+fn replaced(
+    files: &IdentityFiles,
+    rotation: Option<&(Rotation, RotationPhase)>,
+    security: impl FnOnce(&Identity) -> Security,
+) -> Option<Replaced> {
+    let (statement, _) = rotation.filter(|(_, phase)| *phase == RotationPhase::Finished)?;
+    match files.load_replaced(&mut passphrase_for) {
+        Ok(old) => old.map(|identity| {
+            let security = security(&identity);
+            Replaced { identity, security, statement: statement.clone() }
+        }),
+        Err(e) => {
+            log::warn!(target: "peers", "who has not heard that this node's keys were replaced cannot be told: {e}");
+            None
+        }
     }
 }
 
@@ -521,7 +560,7 @@ fn dialogue_config(config: &Config, identity: &Identity, works: bool) -> Dialogu
                 .into_iter()
                 .chain(slots.into_iter().flatten())
                 .chain(gossip)
-                .chain([UEPS1.to_owned()])
+                .chain([UEPS1.to_owned(), ROTATE1.to_owned()])
                 .collect(),
             rate: config.rate_per_s.into(),
             burst: config.burst.into(),

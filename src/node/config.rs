@@ -2,6 +2,7 @@
 
 use crate::base::{Error, Result, check_json, is_plain_name};
 use crate::kad::RIG_PLACES_MAX;
+use crate::peers::ROTATION_DELAY;
 use crate::runtime::depot::DepotLimits;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -82,6 +83,8 @@ pub struct Config {
     /// Whether commands that change something are recorded, given and taken: in the folder `audit`, line by line, each synced
     /// before the command runs.
     pub audit: bool,
+    /// Seconds that the successor of a key with `operate`, `deploy` or `manage` waits until it takes that key's place; 0: none.
+    pub rotation_delay_s: u64,
     /// Bytes that deployments under way may take on disk.
     pub incoming_bytes_max: u64,
     /// Days that an unfinished deployment is kept for.
@@ -170,6 +173,7 @@ impl Default for Config {
             low_power: false,
             deploys: true,
             audit: true,
+            rotation_delay_s: ROTATION_DELAY.as_secs(),
             incoming_bytes_max: 2 << 30,
             incoming_keep_days: 7,
             slots_bytes_max: 2 << 30,

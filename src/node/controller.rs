@@ -7,8 +7,8 @@ use crate::base::{Error, Result};
 use crate::identity::PublicKey;
 use crate::mesh::{Answer, AuditCommand, CallId, Command, ConnectTo, MANAGE1};
 use crate::message::{
-    AccessReply, DisconnectCode, GetLogs, Grant, Logs, Message, MessageType, MinerAck, Payload, Ping, RawPayload,
-    Revoke, StartMiner, Stats, StopMiner, parse_response,
+    AccessReply, AuditTail, DisconnectCode, GetAudit, GetLogs, Grant, KeepKey, Logs, Message, MessageType, MinerAck,
+    Payload, Ping, RawPayload, Revoke, StartMiner, Stats, StopMiner, parse_response,
 };
 use crate::peers::Gift;
 use crossbeam_channel::bounded;
@@ -154,6 +154,16 @@ impl Controller {
     /// Shuts a key out of many rigs at once; as [`Controller::sweep_grant`].
     pub fn sweep_revoke(&self, rigs: &[String], key: &PublicKey) -> Sweep<AccessReply> {
         self.sweep_access(rigs, &Payload::Revoke(Revoke { key: *key }))
+    }
+
+    /// Drops whatever is pending on many rigs that would replace a key; as [`Controller::sweep_grant`].
+    pub fn sweep_keep_key(&self, rigs: &[String], key: &PublicKey) -> Sweep<AccessReply> {
+        self.sweep_access(rigs, &Payload::KeepKey(KeepKey { key: *key }))
+    }
+
+    /// The newest lines of many rigs' audit logs, at most `lines` of each; 0 for as many as a rig gives at once.
+    pub fn sweep_audit(&self, rigs: &[String], lines: u32) -> Sweep<AuditTail> {
+        self.sweep(rigs, &Payload::GetAudit(GetAudit { lines }), QUERY, &MessageType::AuditTail)
     }
 
     fn sweep_access(&self, rigs: &[String], payload: &Payload) -> Sweep<AccessReply> {

@@ -1,7 +1,7 @@
 //! Who may connect and who may do what: the allowlist and the permissions, by whole key
 //! (mesh.md §7 and §8, secure-session.md §5).
 
-use super::Gift;
+use super::{Gift, NamedSuccessor};
 use crate::base::{Error, Refusal, Result, Timestamp, base64_decode_strict, base64_encode, check_json};
 use crate::formats::gojson;
 use crate::identity::PublicKey;
@@ -29,7 +29,8 @@ pub enum Admission {
     Revoked,
     /// On the allowlist, or the key of a peer added by hand.
     Listed,
-    /// Not known; let in because the mode is open.
+    /// Not known, and may do nothing; let in because the mode is open, or to prove itself as the successor that a known key
+    /// has named.
     Open,
 }
 
@@ -153,7 +154,7 @@ impl<'de> Deserialize<'de> for Grants {
 #[serde(default)]
 pub struct Permission {
     /// The key's text.
-    key: String,
+    pub(super) key: String,
     /// What it may do.
     #[serde(skip_serializing_if = "Grants::is_hidden")]
     pub grants: Grants,
@@ -181,6 +182,9 @@ pub struct Permission {
     /// When it was revoked or replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Timestamp>,
+    /// The statement that names a successor: what it waits for, and what it was followed for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Box<NamedSuccessor>>,
 }
 
 impl Grants {
@@ -201,9 +205,9 @@ pub struct KeyAccess {
 /// their texts are written back as read.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    allowlist: BTreeSet<String>,
+    pub(super) allowlist: BTreeSet<String>,
     listed: BTreeSet<PublicKey>,
-    permissions: BTreeMap<PublicKey, Permission>,
+    pub(super) permissions: BTreeMap<PublicKey, Permission>,
     /// Entries of the permissions file whose key is not canonical.
     strays: Vec<Permission>,
     /// Why the permissions file could not be read, if so: then nobody has any, and it is not written.
@@ -233,6 +237,7 @@ impl Access {
                 Ok(entries) => access.take_permissions(entries, &mut warnings),
                 Err(why) => access.broken = Some(why.to_string()),
             }
+            access.settle_successors();
             if let Some(why) = &access.broken {
                 warnings.push(format!("permissions: nobody has any permission, and the file is not written: {why}"));
             }
@@ -454,7 +459,7 @@ impl Access {
         self.check_writable()
     }
 
-    fn check_writable(&self) -> Result<()> {
+    pub(super) fn check_writable(&self) -> Result<()> {
         match &self.broken {
             None => Ok(()),
             Some(why) => {

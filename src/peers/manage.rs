@@ -33,6 +33,8 @@ pub enum AccessChange {
     },
     /// It is shut out.
     Revoke,
+    /// What is pending that would replace it is dropped.
+    Keep,
 }
 
 impl PeerRegistry {
@@ -44,6 +46,7 @@ impl PeerRegistry {
     /// | all that the key has now, `by` has too | nobody takes down somebody above |
     /// | all that is given, `by` has too | nobody gives more than is his |
     /// | it ends no later than what `by` has | nobody makes his own time longer, not even by another key |
+    /// | what would replace a key is dropped by whoever has `manage` | a thief's statement must not have to wait for its owner |
     /// | a revoked key stays out | only the owner at the machine lets it in again |
     ///
     /// # Errors
@@ -59,8 +62,11 @@ impl PeerRegistry {
         let own = self.grants(by, wall);
         own.require(Grants::MANAGE)?;
         let access = self.access_mut();
-        own.require(access.given(key))?;
+        if *change != AccessChange::Keep {
+            own.require(access.given(key))?;
+        }
         match change {
+            AccessChange::Keep => access.keep_key(key),
             AccessChange::Revoke => access.revoke(key, wall),
             AccessChange::Grant { .. } if access.is_revoked(key) => Err(Refusal::NotAllowed.into()),
             AccessChange::Grant { grants, until, note } => {
@@ -91,7 +97,7 @@ impl Access {
     }
 
     /// What was given to the key, whether its time is over or not; nothing for a revoked one.
-    fn given(&self, key: &PublicKey) -> Grants {
+    pub(super) fn given(&self, key: &PublicKey) -> Grants {
         self.permission(key).filter(|permission| permission.revoked.is_none()).map_or(Grants::NONE, |p| p.grants)
     }
 }

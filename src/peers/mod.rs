@@ -22,6 +22,7 @@ mod points;
 mod proven;
 mod quality;
 mod registry;
+mod rotation;
 mod selection;
 mod texts;
 
@@ -59,4 +60,5 @@ pub use quality::{QualityMetrics, QualityWeights, TrustMetrics, nat_score, quali
 pub use registry::{
     PEERS_MAX, PeerRegistry, PeerSnapshot, SCORE_FAILURE_DECREMENT, SCORE_SUCCESS_INCREMENT, SCORE_TIMEOUT_DECREMENT,
 };
+pub use rotation::{NamedSuccessor, ROTATION_DELAY, Succession};
 pub use texts::{RegistryFiles, RegistryTexts, decode_peers, encode_peers};

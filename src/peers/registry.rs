@@ -3,12 +3,13 @@
 use super::selection::Selection;
 use super::{
     Access, Admission, Grants, Lifecycle, LifecycleConfig, LifecycleOutput, Measurement, Origin, Peer, PeerAuthMode,
-    PeerExtra, SCORE_DEFAULT, SCORE_MAXIMUM, SCORE_MINIMUM, Stage,
+    PeerExtra, ROTATION_DELAY, SCORE_DEFAULT, SCORE_MAXIMUM, SCORE_MINIMUM, Stage,
 };
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
 use crate::identity::PublicKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// What a success adds to a score.
 pub const SCORE_SUCCESS_INCREMENT: f64 = 1.0;
@@ -41,6 +42,8 @@ pub struct PeerRegistry {
     pub(super) access: Access,
     /// See [`PeerRegistry::set_time_floor`].
     time_floor: Option<Timestamp>,
+    /// See [`PeerRegistry::set_rotation_delay`].
+    pub(super) rotation_delay: Duration,
     pub(super) peers: BTreeMap<String, Entry>,
     pub(super) by_key: BTreeMap<PublicKey, BTreeSet<String>>,
     selection: OnceLock<Selection>,
@@ -85,6 +88,7 @@ impl PeerRegistry {
             peers_max: PEERS_MAX,
             access: Access::default(),
             time_floor: None,
+            rotation_delay: ROTATION_DELAY,
             peers: BTreeMap::new(),
             by_key: BTreeMap::new(),
             selection: OnceLock::new(),
@@ -202,7 +206,7 @@ impl PeerRegistry {
             Admission::Revoked
         } else if self.is_trusted(key) {
             Admission::Listed
-        } else if self.mode == PeerAuthMode::Open {
+        } else if self.mode == PeerAuthMode::Open || self.access.predecessor_of(key).is_some() {
             Admission::Open
         } else {
             Admission::Refused
@@ -218,8 +222,12 @@ impl PeerRegistry {
     /// What the key may do at the moment `wall`, or at the newest time that is known to have been, if that is later: a clock
     /// that fell back makes no permission last longer.
     pub fn grants(&self, key: &PublicKey, wall: Timestamp) -> Grants {
-        let now = self.time_floor.filter(|floor| floor.unix_nanos() > wall.unix_nanos()).unwrap_or(wall);
-        self.access.grants(key, now)
+        self.access.grants(key, self.judged(wall))
+    }
+
+    /// The moment by which times are judged: `wall`, or the newest that is known to have been, if that is later.
+    pub(super) fn judged(&self, wall: Timestamp) -> Timestamp {
+        self.time_floor.filter(|floor| floor.unix_nanos() > wall.unix_nanos()).unwrap_or(wall)
     }
 
     // --- peers ---

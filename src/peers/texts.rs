@@ -2,7 +2,7 @@
 
 use super::registry::{Entry, clamp_score};
 use super::{Access, Peer, PeerAuthMode, PeerExtra, PeerRegistry};
-use crate::base::{Error, Result, Time, check_json, is_plain_name};
+use crate::base::{Error, Now, Result, Time, Timestamp, check_json, is_plain_name};
 use crate::formats::gojson;
 use std::collections::BTreeMap;
 
@@ -87,6 +87,7 @@ impl PeerRegistry {
         }
         // A crash left word of peers that are gone: it must not count when one of them comes back.
         registry.dirty = !extras.is_empty();
+        registry.settle_peers(Now { mono: Time::ZERO, wall: Timestamp::ZERO });
         Ok((registry, warnings))
     }
 
@@ -125,7 +126,6 @@ impl PeerRegistry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Now, Timestamp};
 
     const NOW: Now = Now { mono: Time::ZERO, wall: Timestamp::ZERO };
 

@@ -2,11 +2,12 @@
 //! for the status.
 
 use super::clock::wall;
-use super::files::audit::AuditLog;
+use super::files::audit::{AuditLog, read_audit_tail};
 use super::files::disk::Disk;
 use crate::base::{Error, Result, Timestamp};
 use crate::identity::Identity;
 use crate::mesh::{AuditSink, not_recorded};
+use crate::message::AuditTail;
 use crate::peers::{AUDIT_FILE_BYTES_MAX, AuditBegin, AuditEntry, AuditFault, AuditMark};
 use parking_lot::Mutex;
 use std::path::PathBuf;
@@ -15,6 +16,9 @@ use std::time::Duration;
 
 /// How often a log that nothing is written to is looked after: its heads are a day apart.
 pub(crate) const AUDIT_EVERY: Duration = Duration::from_hours(1);
+/// The most lines that a peer is given at once, and their bytes: a message that fits every frame.
+const TAIL_LINES_MAX: usize = 500;
+const TAIL_BYTES_MAX: usize = 192 << 10;
 
 /// The log and how it stands. Every call may block for the disk.
 pub(crate) struct AuditBook {
@@ -71,6 +75,20 @@ impl AuditBook {
         let why = result.as_ref().err().map(Error::to_string);
         self.end(wall(), begun.n, why.as_deref().map_or(Ok(()), Err));
         result
+    }
+
+    /// The newest lines, for a peer that asks: at most `lines`, or as many as are given at once when that is 0 or more.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn tail(&self, lines: u32) -> Result<AuditTail> {
+        let asked = usize::try_from(lines).unwrap_or(TAIL_LINES_MAX);
+        let lines_max = if asked == 0 { TAIL_LINES_MAX } else { asked.min(TAIL_LINES_MAX) };
+        if !self.folder.is_dir() {
+            return Ok(AuditTail::default());
+        }
+        let (lines, more) = read_audit_tail(&self.disk, &self.folder, lines_max, TAIL_BYTES_MAX)?;
+        Ok(AuditTail { lines, more })
     }
 
     /// What its owner should know: that somebody changed it, or that it cannot be written.

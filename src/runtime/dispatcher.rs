@@ -277,6 +277,11 @@ impl Dispatcher {
                 }
                 Output::Search { address } => self.whereabouts.search(address),
                 Output::JobOverdue { job } => self.jobs.overdue(job),
+                Output::FollowSuccessors => {
+                    if let Err(e) = self.jobs.follow_successors() {
+                        log::warn!(target: "peers", "a successor waits a little longer: {e}");
+                    }
+                }
                 Output::SaveMarks(snapshot) => {
                     let version = snapshot.version;
                     if let Err(e) = self.jobs.save_marks(snapshot) {

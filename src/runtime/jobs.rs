@@ -5,6 +5,7 @@ use super::audit::{AUDIT_EVERY, AuditBook};
 use super::files::registry::SharedRegistry;
 use super::install::Installer;
 use super::queues::{Event, InboxSender};
+use super::rotation::Successions;
 use super::threads::{STACK, Threads};
 use crate::base::{Error, Result};
 use crate::mesh::{
@@ -36,11 +37,13 @@ pub(crate) struct Hands {
     pub(crate) installer: Option<Arc<Installer>>,
     pub(crate) intents: Arc<Intents>,
     pub(crate) audit: Option<Arc<AuditBook>>,
+    pub(crate) successions: Arc<Successions>,
 }
 
 enum Task {
     Work { job: JobId, permit: Permit, marks: Option<MarksSnapshot>, work: Work },
     Save(MarksSnapshot),
+    Follow,
 }
 
 /// The dispatcher's handle on its workers.
@@ -72,6 +75,11 @@ impl Jobs {
     /// Saves a snapshot; the outcome goes to the inbox. `Busy` when the queue is full.
     pub(crate) fn save_marks(&self, snapshot: MarksSnapshot) -> Result<()> {
         self.put(Task::Save(snapshot))
+    }
+
+    /// Puts successors whose time has come in their predecessors' places. `Busy` when the queue is full.
+    pub(crate) fn follow_successors(&self) -> Result<()> {
+        self.put(Task::Follow)
     }
 
     /// A job is past its deadline. If its thread still works on it, that thread counts as hung and another takes its place.
@@ -116,6 +124,7 @@ impl Jobs {
                         }
                         hands.inbox.send(Event::Mesh(Input::MarksSaved { version: marks.version, result }));
                     }
+                    Task::Follow => hands.successions.follow_due(),
                     Task::Work { job, permit, marks, work } => {
                         running.lock().insert(job);
                         let (result, mark) = hands.work(&permit, marks.as_ref(), work);
@@ -201,6 +210,14 @@ impl Hands {
             }
             Work::Access { key, change } => {
                 self.registry.change_from_afar(&permit.key, &key, &change).map(JobResult::Access)
+            }
+            Work::Rotate { said, sign } => {
+                self.registry.handle_rotation(&said, &permit.key, &sign).map(JobResult::Rotated)
+            }
+            Work::AuditTail { lines } => {
+                let audit =
+                    self.audit.as_ref().ok_or_else(|| Error::Failed("this node keeps no audit log".to_owned()))?;
+                audit.tail(lines).map(JobResult::AuditTail)
             }
             Work::Versions { name } => Ok(JobResult::Versions(self.installer()?.versions(name.as_deref()))),
             Work::Rollback { name, slot } => Ok(JobResult::Started { name: self.installer()?.roll_back(&name, slot)? }),

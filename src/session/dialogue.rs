@@ -548,7 +548,11 @@ enum Class {
 
 fn class(kind: &MessageType) -> Class {
     match kind {
-        MessageType::Ping | MessageType::GetStats | MessageType::GetLogs | MessageType::GetVersions => Class::Query,
+        MessageType::Ping
+        | MessageType::GetStats
+        | MessageType::GetLogs
+        | MessageType::GetVersions
+        | MessageType::GetAudit => Class::Query,
         MessageType::ChunkGet | MessageType::DeployDone | MessageType::DeployCancel | MessageType::Gossip => {
             Class::Notice
         }
@@ -562,6 +566,8 @@ fn class(kind: &MessageType) -> Class {
         | MessageType::Versions
         | MessageType::UepsReply
         | MessageType::Access
+        | MessageType::Rotated
+        | MessageType::AuditTail
         | MessageType::Error => Class::Reply,
         MessageType::StartMiner
         | MessageType::StopMiner
@@ -573,6 +579,8 @@ fn class(kind: &MessageType) -> Class {
         | MessageType::Ueps
         | MessageType::Grant
         | MessageType::Revoke
+        | MessageType::Rotate
+        | MessageType::KeepKey
         | MessageType::Other(_) => Class::Command,
         MessageType::Handshake | MessageType::HandshakeAck | MessageType::Disconnect | MessageType::Paired => {
             Class::Silent

@@ -47,6 +47,13 @@ pub enum Expect {
     Key(PublicKey),
     /// The node with this id.
     Id(NodeId),
+    /// The holder of a known key, or of the key that it has named as its successor (secure-session.md §6).
+    Successor {
+        /// The known key.
+        old: PublicKey,
+        /// Its successor.
+        new: PublicKey,
+    },
 }
 
 impl Expect {
@@ -55,6 +62,7 @@ impl Expect {
         match self {
             Expect::Key(k) if k != *key => wrong(k.node_id().to_string()),
             Expect::Id(id) if id != key.node_id() => wrong(id.to_string()),
+            Expect::Successor { old, new } if ![old, new].contains(key) => wrong(old.node_id().to_string()),
             _ => Ok(()),
         }
     }
@@ -64,6 +72,15 @@ impl Expect {
             Expect::Anyone => String::new(),
             Expect::Key(key) => key.node_id().to_string(),
             Expect::Id(id) => id.to_string(),
+            Expect::Successor { old, .. } => old.node_id().to_string(),
+        }
+    }
+
+    /// The key that is asked for, of a node that has two.
+    fn key(self) -> Option<PublicKey> {
+        match self {
+            Expect::Key(key) | Expect::Successor { new: key, .. } => Some(key),
+            Expect::Anyone | Expect::Id(_) => None,
         }
     }
 }
@@ -208,7 +225,8 @@ impl Initiator {
                 let bound = Bound { initiator: &key, challenge: &challenge, psk: joining.map(|joining| &joining.psk) };
                 let (start, first) = secure::Start::new(local, &bound, rng)?;
                 let enrol = joining.is_some_and(|joining| joining.enrol);
-                let offer = SecureOffer { v: vec![VERSION], pair: joining.is_some(), enrol, m: first };
+                let offer =
+                    SecureOffer { v: vec![VERSION], pair: joining.is_some(), enrol, to: expect.key(), m: first };
                 Some((start, RawPayload::from_value(&offer)?))
             }
             false => None,
@@ -341,6 +359,12 @@ impl HalfOpen {
         let session = self.answer.finish(bytes, &self.ack)?;
         Ok(proven(Side::Responder, session, &self.secret))
     }
+}
+
+/// The key that the sender of a first message means to reach, when it says so.
+pub fn addressed_to(first: &[u8]) -> Option<PublicKey> {
+    let offer: Handshake = Message::decode(first).ok()?.parse().ok()?;
+    offer.secure?.parse::<SecureOffer>().ok()?.to
 }
 
 /// The part of a first message that is judged before its identity is.

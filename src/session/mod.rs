@@ -7,6 +7,7 @@
 //! sent and seen, when to ping, when to hang up. [`Marks`] is a key's memory across connections
 //! and restarts, so that a command is accepted at most once, ever.
 
+pub(crate) mod alone;
 mod challenges;
 mod dialogue;
 mod freshness;

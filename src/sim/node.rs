@@ -293,6 +293,13 @@ impl SimNode {
         Ok(())
     }
 
+    /// Puts successors whose time has come in their predecessors' places.
+    fn follow_due(&mut self, at: Now) {
+        let mut registry = self.registry.write();
+        registry.follow_due(at.wall);
+        registry.settle_peers(at);
+    }
+
     fn carry_out(&mut self, by: &PublicKey, at: Timestamp, work: Work) -> Result<JobResult> {
         match work {
             Work::Stats => {
@@ -318,6 +325,11 @@ impl SimNode {
                 registry.change_from_afar(by, &key, &change, at)?;
                 Ok(JobResult::Access(registry.access().reply(&key)))
             }
+            Work::Rotate { said, sign } => {
+                let told = self.registry.write().handle_rotation(&said, by, &sign, at)?;
+                Ok(JobResult::Rotated(told))
+            }
+            Work::AuditTail { .. } => Ok(JobResult::AuditTail(crate::message::AuditTail::default())),
             Work::Versions { .. } => Ok(JobResult::Versions(Vec::new())),
             Work::Rollback { name, .. } => Err(Error::NotFound(format!("no versions of {name}"))),
             Work::Stop { miner } => {
@@ -452,6 +464,11 @@ impl World {
                     let saved = Input::MarksSaved { version: snapshot.version, result: Ok(()) };
                     node.save(snapshot);
                     node.mesh.handle_input(wall(now, node.skew_s), saved);
+                }
+                Output::FollowSuccessors => {
+                    let at = wall(now, node.skew_s);
+                    node.follow_due(at);
+                    node.mesh.handle_input(at, Input::Succeeded);
                 }
                 Output::Depot(task) => node.depot(now, task),
                 Output::Search { address } => self.search(name, address),

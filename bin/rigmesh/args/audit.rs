@@ -19,6 +19,7 @@ pub(crate) struct Audit {
 #[argh(subcommand)]
 pub(crate) enum AuditCommand {
     Show(AuditShow),
+    Tail(AuditTail),
     Verify(AuditVerify),
 }
 
@@ -29,6 +30,21 @@ pub(crate) struct AuditShow {
     /// how many lines (default: 20)
     #[argh(option, default = "20")]
     pub(crate) lines: usize,
+}
+
+/// Show the last lines of rigs' logs, from afar (with the grant observe there).
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "tail", example = "{command_name} rig-1 --lines 50\n{command_name} --all --json")]
+pub(crate) struct AuditTail {
+    /// names or ids of rigs
+    #[argh(positional)]
+    pub(crate) rigs: Vec<String>,
+    /// every rig
+    #[argh(switch)]
+    pub(crate) all: bool,
+    /// how many lines of each, at most 500 (default: 20)
+    #[argh(option, default = "20")]
+    pub(crate) lines: u32,
 }
 
 /// Check the log's chain and signatures. Exit code 1 and the first bad line's number when it was tampered with.

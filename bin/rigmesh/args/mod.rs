@@ -12,7 +12,7 @@ mod peers;
 mod seal;
 mod wire;
 
-pub(crate) use audit::{Audit, AuditCommand, AuditShow, AuditVerify};
+pub(crate) use audit::{Audit, AuditCommand, AuditShow, AuditTail, AuditVerify};
 pub(crate) use bundle::{BundleArgs, BundleCommand, BundleCreate, BundleExtract, BundleInspect, BundleVerify};
 pub(crate) use deploy::{Deploy, Rollback, Versions};
 pub(crate) use dht::{
@@ -21,7 +21,7 @@ pub(crate) use dht::{
 };
 pub(crate) use discover::Discover;
 pub(crate) use fleet::{Logs, Pause, Ping, Profiles, ProfilesCommand, Resume, Start, Status, Stop};
-pub(crate) use node::{Completions, Demo, Id, IdCommand, Init, Serve, Version};
+pub(crate) use node::{Completions, Demo, Id, IdCommand, IdRotate, Init, Serve, Version};
 pub(crate) use pair::{Enrol, Pair};
 pub(crate) use peers::{Peers, PeersCommand, PeersExport, PeersGrant, PeersImport};
 pub(crate) use seal::{Open, Seal, SealCommand, SealForm, SealMessage};

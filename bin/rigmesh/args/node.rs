@@ -34,6 +34,7 @@ pub(crate) struct Id {
 pub(crate) enum IdCommand {
     Protect(IdProtect),
     Unprotect(IdUnprotect),
+    Rotate(IdRotate),
 }
 
 /// Put this node's private keys under a pass-phrase, asked for twice or read from the file that RIGMESH_PASSPHRASE_FILE names.
@@ -50,6 +51,27 @@ pub(crate) struct IdProtect {}
 #[derive(Debug, FromArgs)]
 #[argh(subcommand, name = "unprotect", example = "{command_name}")]
 pub(crate) struct IdUnprotect {}
+
+/// Replace this node's keys by new ones: announce them first, put them in force a day later, forget the old ones when
+/// everybody follows. Without an option: the next step is begun, or how far it is.
+#[derive(Debug, FromArgs)]
+#[argh(
+    subcommand,
+    name = "rotate",
+    example = "{command_name}\n{command_name} --finish\n{command_name} --forget",
+    note = "A rig that this node may command lets a day pass before it follows (rotation_delay_s in its configuration). A rig, which commands nobody, may finish at once."
+)]
+pub(crate) struct IdRotate {
+    /// put the announced keys in force (the node must not be running)
+    #[argh(switch)]
+    pub(crate) finish: bool,
+    /// with --finish: before a day is over
+    #[argh(switch)]
+    pub(crate) now: bool,
+    /// forget the old keys; who has not followed by then knows this node no more
+    #[argh(switch)]
+    pub(crate) forget: bool,
+}
 
 /// Run the node until a signal ends it (SIGHUP reloads the allowlist and permissions).
 #[derive(Debug, FromArgs)]

@@ -20,6 +20,7 @@ pub(crate) enum PeersCommand {
     Allow(PeersAllow),
     Grant(PeersGrant),
     Revoke(PeersRevoke),
+    KeepKey(PeersKeepKey),
     AllowPlain(PeersAllowPlain),
     Best(PeersBest),
     ResetClock(PeersResetClock),
@@ -122,6 +123,27 @@ pub(crate) struct PeersGrant {
 #[derive(Debug, FromArgs)]
 #[argh(subcommand, name = "revoke", example = "{command_name} KEY\n{command_name} KEY --on-all")]
 pub(crate) struct PeersRevoke {
+    /// the public key, or a peer's name or id
+    #[argh(positional)]
+    pub(crate) key: String,
+    /// on this rig instead of here (may be repeated)
+    #[argh(option)]
+    pub(crate) on: Vec<String>,
+    /// on every rig instead of here
+    #[argh(switch)]
+    pub(crate) on_all: bool,
+}
+
+/// Keep a key that is about to be replaced: whatever names a successor for it is dropped, here or (with the grant manage
+/// there) on rigs.
+#[derive(Debug, FromArgs)]
+#[argh(
+    subcommand,
+    name = "keep-key",
+    example = "{command_name} rig-1\n{command_name} KEY --on-all",
+    note = "`rigmesh status` says when a key names a successor. Was the key stolen, revoke it: both hands have it."
+)]
+pub(crate) struct PeersKeepKey {
     /// the public key, or a peer's name or id
     #[argh(positional)]
     pub(crate) key: String,

@@ -29,7 +29,7 @@ const QUERY: Duration = Duration::from_secs(10);
 /// How long a rig has to answer a ping.
 const PING: Duration = Duration::from_secs(5);
 /// How long our own dispatcher has to answer.
-const LOCAL: Duration = Duration::from_secs(10);
+pub(super) const LOCAL: Duration = Duration::from_secs(10);
 /// No `status` waits longer for a rig than this.
 const STATUS_MAX_MS: u64 = 60_000;
 
@@ -76,6 +76,9 @@ pub(crate) fn execute(shared: &Arc<Shared>, request: Request, each: Each<'_>) ->
         }
         Request::PeersRevoke { key, rigs } => me.peers_revoke(&key, &rigs, each),
         Request::PeersAllowPlain { key } => me.peers_allow_plain(&key, each),
+        Request::PeersKeepKey { key, rigs } => me.peers_keep_key(&key, &rigs, each),
+        Request::Rotation { announce } => me.rotation(announce, each),
+        Request::AuditTail { rigs, lines } => me.audit_tail(&rigs, lines, each),
         Request::PairShow { grant, minutes, addresses } => me.pair_show(&grant, minutes, &addresses, each),
         Request::PairState {} => me.pair_state(each),
         Request::PairHide {} => me.pair_hide(each),
@@ -205,7 +208,7 @@ impl Executor<'_> {
         let grants: Option<Grants> = grant.map(str::parse).transpose()?;
         check_name(name)?;
         let (id, key) = match (&target.expect, trust_first) {
-            (Expect::Key(key), _) => (key.node_id(), Some(*key)),
+            (Expect::Key(key) | Expect::Successor { new: key, .. }, _) => (key.node_id(), Some(*key)),
             (Expect::Id(id), _) => (*id, None),
             (Expect::Anyone, true) => {
                 let transport = Transport { shared: self.shared.clone() };
@@ -305,7 +308,7 @@ impl Executor<'_> {
     }
 
     /// A change of permissions on rigs. This node's own are changed without naming rigs.
-    fn on_rigs(
+    pub(super) fn on_rigs(
         &self,
         rigs: &Rigs,
         each: Each<'_>,
@@ -337,7 +340,7 @@ impl Executor<'_> {
     }
 
     /// The row of a key, whether it is a peer's or nobody's yet.
-    fn row_of_key(&self, key: &PublicKey, each: Each<'_>) -> Result<Summary> {
+    pub(super) fn row_of_key(&self, key: &PublicKey, each: Each<'_>) -> Result<Summary> {
         let peer = self.shared.registry.peer(&key.node_id().to_string());
         let stranger = || Peer { id: key.node_id().to_string(), public_key: key.to_base64(), ..Peer::default() };
         each(self.peer_row(&peer.unwrap_or_else(stranger)));
@@ -352,7 +355,7 @@ impl Executor<'_> {
     }
 
     /// A key, or that of a registered peer.
-    fn any_key(&self, selector: &str) -> Result<PublicKey> {
+    pub(super) fn any_key(&self, selector: &str) -> Result<PublicKey> {
         PublicKey::from_base64(selector).or_else(|_| self.key_of(selector))
     }
 
@@ -465,7 +468,9 @@ impl Executor<'_> {
         });
         let uptime = self.shared.clock.mono().since(crate::base::Time::ZERO);
         let held = self.shared.miners.as_ref().and_then(|miners| miners.held());
-        let status = own_status(info.role.as_str(), uptime, &stats, held, behind, audit);
+        let mut notes = self.succession_notes();
+        notes.extend(audit);
+        let status = own_status(info.role.as_str(), uptime, &stats, held, behind, notes);
         Ok(with(status, "ueps", self.own_packets()))
     }
 

@@ -8,6 +8,7 @@ mod deploy;
 mod discover;
 mod execute;
 mod executor;
+mod keys;
 mod pairing;
 mod rows;
 mod select;
@@ -128,6 +129,28 @@ pub enum Request {
     PeersAllowPlain {
         /// The public key, or a peer that has one.
         key: String,
+    },
+    /// Drops whatever is pending that would replace a key, here or on rigs.
+    PeersKeepKey {
+        /// The public key, or a peer that has one.
+        key: String,
+        /// On which rigs; here when none.
+        #[serde(default)]
+        rigs: Rigs,
+    },
+    /// What this node says of its own keys being replaced, and what each known peer said to it.
+    Rotation {
+        /// Read the statement anew, and say it from now on.
+        #[serde(default)]
+        announce: bool,
+    },
+    /// The newest lines of rigs' audit logs.
+    AuditTail {
+        /// Which rigs.
+        rigs: Rigs,
+        /// How many; 0 for as many as are given at once.
+        #[serde(default)]
+        lines: u32,
     },
     /// Shows a new code by which a controller becomes known to this node.
     PairShow {

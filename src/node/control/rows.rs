@@ -88,14 +88,14 @@ pub(super) fn own_status(
     miners: &[MinerStats],
     held: Option<String>,
     clock_behind: Option<Duration>,
-    audit: Option<String>,
+    more: Vec<String>,
 ) -> Value {
     let miners: Vec<Value> = miners.iter().map(own_miner).collect();
     let mut notes: Vec<String> = held.as_deref().map(held_note).into_iter().collect();
     notes.extend(clock_behind.map(|d| {
         format!("this clock is {} behind what was seen; set it, or run: rigmesh peers reset-clock", words(d.as_secs()))
     }));
-    notes.extend(audit);
+    notes.extend(more);
     json!({
         "link": "self",
         "role": role,

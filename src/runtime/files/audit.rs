@@ -115,6 +115,36 @@ pub fn read_audit_notes(path: &Path) -> Result<(Vec<AuditNote>, AuditReport)> {
     Ok((notes.finish(), check.finish()))
 }
 
+/// The newest lines as they stand in the files, the oldest first, at most so many and together so many bytes; and whether
+/// there are older ones. Judges nothing: whoever reads them has the hashes. Only reads.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(in crate::runtime) fn read_audit_tail(
+    disk: &Disk,
+    path: &Path,
+    lines_max: usize,
+    bytes_max: usize,
+) -> Result<(Vec<String>, bool)> {
+    let folder = disk.folder(path)?;
+    let (mut newest, mut bytes) = (Vec::new(), 0usize);
+    for first in list(&folder)?.into_iter().rev() {
+        let content = folder.read(&name_of(first), READ_BYTES_MAX)?.unwrap_or_default();
+        // What follows the last newline is being written, or was never acknowledged.
+        let whole = content.iter().rposition(|c| *c == b'\n').unwrap_or(0);
+        for line in content.get(..whole).unwrap_or_default().rsplit(|c| *c == b'\n').filter(|line| !line.is_empty()) {
+            bytes = bytes.saturating_add(line.len());
+            if newest.len() >= lines_max || bytes > bytes_max {
+                newest.reverse();
+                return Ok((newest, true));
+            }
+            newest.push(String::from_utf8_lossy(line).into_owned());
+        }
+    }
+    newest.reverse();
+    Ok((newest, false))
+}
+
 /// The log that is written. One process owns its folder.
 pub struct AuditLog {
     x: PublicKey,

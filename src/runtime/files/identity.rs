@@ -6,6 +6,7 @@
 //! others is an error that names the next step.
 
 use super::atomic;
+use super::disk::Disk;
 use super::paths::Paths;
 use super::protect::{Asked, StoredKey, passphrase_for};
 use crate::base::{Error, Result, Timestamp, check_json, sanitise_name};
@@ -89,6 +90,7 @@ impl IdentityFiles {
     /// What the three files hold, with no key opened; `None` when there is no identity. The private key fits
     /// node.json, as far as can be told from outside.
     pub(super) fn read(&self) -> Result<Option<Stored>> {
+        self.settle_rotation(&Disk::real())?;
         let (key, json) = (self.read_key(&self.private_key)?, self.read_json()?);
         let (key, info) = match (key, json) {
             (None, None) => return Ok(None),
@@ -153,11 +155,12 @@ impl IdentityFiles {
         }
     }
 
-    /// Removes all three files. What is missing is fine.
+    /// Removes all three files, and what a rotation keeps beside them. What is missing is fine.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn delete(&self) -> Result<()> {
+        self.remove_rotation()?;
         [&self.private_key, &self.sign_key, &self.node_json].into_iter().try_for_each(|path| atomic::remove(path))
     }
 

@@ -14,4 +14,5 @@ pub(crate) mod profiles;
 pub(crate) mod protect;
 pub(crate) mod registry;
 mod registry_store;
+pub(crate) mod rotation;
 pub(crate) mod tree;

@@ -157,7 +157,8 @@ fn read_passphrase(path: &Path) -> Result<Passphrase> {
 }
 
 impl IdentityFiles {
-    /// What can be told without opening a key; `None` when there is no identity. Writes nothing.
+    /// What can be told without opening a key; `None` when there is no identity. Writes nothing, unless a rotation was cut
+    /// short, which it completes.
     ///
     /// # Errors
     /// As [`IdentityFiles::load`], but never [`Error::Passphrase`].
@@ -225,6 +226,10 @@ impl IdentityFiles {
         passphrase: &Passphrase,
         content: &mut dyn FnMut(KeyKind, &StoredKey) -> Result<Option<Content>>,
     ) -> Result<()> {
+        if self.rotation()?.is_some() {
+            let why = "the keys are being replaced (rigmesh id rotate): finish that, and forget the old ones, first";
+            return Err(Error::Config(why.to_owned()));
+        }
         let none = || Error::Config(format!("there is no identity ({} is missing)", self.private_key.display()));
         self.load_with(&mut |_| Ok(passphrase.clone()))?.ok_or_else(none)?;
         let stored = self.read()?.ok_or_else(none)?;

@@ -247,7 +247,7 @@ impl SharedRegistry {
     ) -> Result<AccessReply> {
         let apply = |registry: &mut PeerRegistry| registry.change_from_afar(by, key, change, wall());
         match change {
-            AccessChange::Grant { .. } => self.admit(key, apply)?,
+            AccessChange::Grant { .. } | AccessChange::Keep => self.admit(key, apply)?,
             AccessChange::Revoke => {
                 let core = &self.owner.core;
                 let _writing = core.writing.lock();
@@ -558,6 +558,9 @@ impl SharedRegistry {
         self.inner().read().select_nearest_peers(n).into_iter().cloned().collect()
     }
 }
+
+#[path = "registry_rotation.rs"]
+mod rotation;
 
 #[cfg(test)]
 #[path = "registry_crash_tests.rs"]

@@ -8,15 +8,18 @@ use super::pipe::Pipe;
 use super::reader::{Reader, Wire};
 use super::tls::{self, TlsTrust};
 use crate::base::{Error, Refusal, Result, Rng};
-use crate::identity::{Identity, PublicKey};
-use crate::mesh::{DialId, Input, LinkId, PairAim, Target};
+use crate::identity::{Identity, PublicKey, Rotation};
+use crate::mesh::{DialId, Input, LinkId, PairAim, Target, meant};
+use crate::message::{Disconnect, DisconnectCode, Message, MessageType, Payload, Rotated, parse_response};
 use crate::peers::Admission;
 use crate::runtime::clock::Clock;
 use crate::runtime::files::registry::SharedRegistry;
 use crate::runtime::pairing::{Attempt, Pairings};
 use crate::runtime::queues::{Event, InboxSender};
+use crate::runtime::rotation::Successions;
 use crate::runtime::threads::{STACK, STACK_HANDSHAKE, Threads};
-use crate::session::handshake::HANDSHAKE_BYTES_MAX;
+use crate::session::alone::{open_message, seal_message};
+use crate::session::handshake::{HANDSHAKE_BYTES_MAX, addressed_to};
 use crate::session::pairing::{open_paired, seal_paired};
 use crate::session::secure::FRAME_BYTES_MAX;
 use crate::session::{
@@ -64,6 +67,8 @@ pub(crate) struct Opener {
     pub(crate) identity: Arc<Identity>,
     pub(crate) registry: SharedRegistry,
     pub(crate) pairings: Arc<Pairings>,
+    pub(crate) successions: Arc<Successions>,
+    pub(crate) replaced: Option<Replaced>,
     pub(crate) challenges: Mutex<Challenges>,
     pub(crate) rng: Mutex<Rng>,
     pub(crate) gate: Arc<Gate>,
@@ -73,6 +78,16 @@ pub(crate) struct Opener {
     pub(crate) next_link: AtomicU64,
     pub(crate) stopping: AtomicBool,
 }
+
+/// The keys that this node had before, kept for those who have not heard that they were replaced (secure-session.md §6).
+pub(crate) struct Replaced {
+    pub(crate) identity: Identity,
+    pub(crate) security: Security,
+    pub(crate) statement: Rotation,
+}
+
+/// Frames that are read for the answer to a statement: the other side says a few things of its own to a new link.
+const ANSWER_FRAMES_MAX: usize = 32;
 
 /// A socket on its way to become a link.
 struct Opening {
@@ -166,16 +181,23 @@ impl Opener {
             Ok(known)
         };
         let mut rng = self.fork_rng();
-        let (security, now) = (&self.settings.security, self.clock.now());
+        let now = self.clock.now();
+        let replaced = self.replaced.as_ref().filter(|r| addressed_to(&first) == Some(r.identity.public_key()));
+        let (identity, security) =
+            replaced.map_or((&*self.identity, &self.settings.security), |r| (&r.identity, &r.security));
         // A copy, so that handshakes do not wait for each other's curve work. A challenge that is
         // issued later cannot stand in a message that is here already.
         let mut challenges = self.challenges.lock().clone();
-        let responded = respond(&self.identity, security, &first, admit, now, &mut rng, &mut challenges);
+        let responded = respond(identity, security, &first, admit, now, &mut rng, &mut challenges);
         drop(turn);
         match responded {
             Responded::Accept { ack, established, keys } => {
                 opening.write(ack)?;
-                self.establish(opening, established, keys)
+                match replaced {
+                    // Who speaks 1.0 hears of no successor.
+                    Some(_) => Err(Refusal::NotAllowed.into()),
+                    None => self.establish(opening, established, keys),
+                }
             }
             Responded::Await { ack, half_open } => {
                 opening.write(ack)?;
@@ -192,7 +214,10 @@ impl Opener {
                 };
                 match attempt {
                     Some(attempt) => self.welcome(&mut opening, &attempt, &established, &mut keys)?,
-                    None => self.mark_secure(&established.key),
+                    None => self.note_session(&established),
+                }
+                if let Some(replaced) = replaced {
+                    return self.tell(&mut opening, replaced, &established, keys);
                 }
                 self.establish(opening, established, keys)
             }
@@ -207,6 +232,30 @@ impl Opener {
     }
 
     fn call(&self, dial: DialId, target: &Target) -> Result<()> {
+        let refused = match self.call_as(&self.identity, &self.settings.security, dial, target) {
+            Err(e @ Error::Rejected(Refusal::Handshake(_))) if target.pairing.is_none() => e,
+            Ok((opening, Dialled { established, keys, .. })) => return self.establish(opening, established, keys),
+            Err(e) => return Err(e),
+        };
+        // It may know our old key, and not have heard of this one.
+        let Some(replaced) = &self.replaced else { return Err(refused) };
+        let known = self.call_as(&replaced.identity, &replaced.security, dial, target);
+        let Ok((mut opening, Dialled { established, keys, .. })) = known else { return Err(refused) };
+        self.tell(&mut opening, replaced, &established, keys)?;
+        drop(opening);
+        let (opening, Dialled { established, keys, .. }) =
+            self.call_as(&self.identity, &self.settings.security, dial, target)?;
+        self.establish(opening, established, keys)
+    }
+
+    /// From an address to a session with whoever is meant.
+    fn call_as(
+        &self,
+        identity: &Identity,
+        security: &Security,
+        dial: DialId,
+        target: &Target,
+    ) -> Result<(Opening, Dialled)> {
         let (socket, pass) = self.connect(&target.address)?;
         let link = self.draw_link();
         let tls = if target.tls { Some(Connection::Client(self.tls_client(target)?)) } else { None };
@@ -225,12 +274,13 @@ impl Opener {
         let until = Instant::now() + self.settings.stage_max;
         opening.ws.get_mut().set_deadline(until);
         let mut rng = self.fork_rng();
-        let (security, now) = (&self.settings.security, self.clock.now());
+        let now = self.clock.now();
         let aim = target.pairing.as_deref();
+        let expect = meant(self.registry.inner().read().access(), target.expect);
         let turn = self.gate.turns.take(until)?;
         let (initiator, first) = Initiator::start(
-            &self.identity,
-            target.expect,
+            identity,
+            expect,
             security,
             aim.map(|aim| &aim.joining),
             now,
@@ -246,20 +296,48 @@ impl Opener {
             Known { secure, ..Known::default() }
         };
         let turn = self.gate.turns.take(until)?;
-        let Dialled { established, mut keys, proof } = initiator.handle_ack(&self.identity, security, &ack, known)?;
+        let mut dialled = initiator.handle_ack(identity, security, &ack, known)?;
         drop(turn);
-        match (aim, proof) {
+        match (aim, dialled.proof.take()) {
             (Some(aim), Some(proof)) => {
                 opening.write_binary(proof)?;
-                self.join(&mut opening, target, aim, &established, &mut keys)?;
+                self.join(&mut opening, target, aim, &dialled.established, &mut dialled.keys)?;
             }
             (_, Some(proof)) => {
-                self.mark_secure(&established.key);
+                self.note_session(&dialled.established);
                 opening.write_binary(proof)?;
             }
             (_, None) => {}
         }
-        self.establish(opening, established, keys)
+        Ok((opening, dialled))
+    }
+
+    /// Says to a peer that knows our old key which one is in its place, and hears what it says to that.
+    fn tell(
+        &self,
+        opening: &mut Opening,
+        replaced: &Replaced,
+        established: &Established,
+        mut keys: LinkKeys,
+    ) -> Result<()> {
+        let (now, mut rng) = (self.clock.now(), self.fork_rng());
+        let (own, peer) = (replaced.identity.id().to_string(), established.id.to_string());
+        let said = Payload::Rotate(Box::new(replaced.statement.clone()));
+        let question = Message::new(now, &mut rng, &own, &peer, &said);
+        opening.write_binary(seal_message(&mut keys, &question)?)?;
+        let mut answer = None;
+        for _ in 0..ANSWER_FRAMES_MAX {
+            let message = open_message(&mut keys, &mut opening.read_binary()?)?;
+            answer = message.filter(|message| message.reply_to.as_ref() == Some(&question.id));
+            if answer.is_some() {
+                break;
+            }
+        }
+        let told: Rotated = parse_response(answer.as_ref(), &MessageType::Rotated)?;
+        log::info!(target: "peers", peer = peer.as_str(); "told of our new key: {:?}", told.state);
+        let bye = Disconnect { reason: "replaced by a new key".to_owned(), code: DisconnectCode::NORMAL };
+        let bye = Message::new(now, &mut rng, &own, &peer, &Payload::Disconnect(bye));
+        opening.write_binary(seal_message(&mut keys, &bye)?)
     }
 
     /// Somebody showed the code: it is saved and told so, then it has saved us.
@@ -303,8 +381,13 @@ impl Opener {
         opening.write_binary(seal_paired(keys, self.clock.now(), &mut rng, own, established.id, Vec::new())?)
     }
 
-    /// From now on this key gets nothing less, also after a restart.
-    fn mark_secure(&self, key: &PublicKey) {
+    /// A session stands: from now on its peer gets nothing less, also after a restart, and has proven itself to whoever
+    /// waits for that.
+    fn note_session(&self, with: &Established) {
+        let key = &with.key;
+        if let Some(session) = &with.session {
+            self.successions.note_proven(key, &session.statement.sign);
+        }
         if let Err(e) = self.registry.mark_secure(key) {
             log::error!(target: "peers", peer = key.node_id().to_string().as_str(); "the secure mark could not be saved and holds until this node ends: {e}");
         }
