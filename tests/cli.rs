@@ -30,6 +30,8 @@ mod pair;
 mod peers;
 #[path = "cli/protect.rs"]
 mod protect;
+#[path = "cli/rotate.rs"]
+mod rotate;
 #[path = "cli/seal.rs"]
 mod seal;
 #[path = "cli/secure.rs"]

@@ -442,6 +442,7 @@ impl Mesh {
                     "the peer said goodbye: {} ({code})",
                     crate::base::quote_value(&reason)
                 ));
+                self.fail_calls(id, &why);
                 self.close(now, id, why);
             }
             Verdict::Request(message) => self.handle_request(now, id, message),
@@ -502,16 +503,21 @@ impl Mesh {
         self.pulls_link_down(id);
         self.feeds_link_down(now, id, why);
         self.handle_hunt_link_down(now, id, why);
-        for pending in self.rpc.take_link(id) {
-            let why = if self.stopping { Error::ShuttingDown } else { why.clone() };
-            self.answer(pending.call, Err(why));
-            self.registry.write().record_failure(&pending.peer);
-        }
+        self.fail_calls(id, why);
         if alone {
             self.registry.write().set_connected(now, &link.peer, false);
             log::info!(target: "mesh", peer = link.peer.as_str(), address = link.address.as_str(); "link closed: {why}");
         }
         self.fail_dial(now, link.dial, why);
+    }
+
+    /// Whoever waits for an answer over this link hears why there will be none.
+    fn fail_calls(&mut self, id: LinkId, why: &Error) {
+        for pending in self.rpc.take_link(id) {
+            let why = if self.stopping { Error::ShuttingDown } else { why.clone() };
+            self.answer(pending.call, Err(why));
+            self.registry.write().record_failure(&pending.peer);
+        }
     }
 
     fn handle_access_changed(&mut self, now: Now) {

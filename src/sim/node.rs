@@ -294,7 +294,7 @@ impl SimNode {
     }
 
     /// Puts successors whose time has come in their predecessors' places.
-    fn follow_due(&mut self, at: Now) {
+    fn follow_due(&self, at: Now) {
         let mut registry = self.registry.write();
         registry.follow_due(at.wall);
         registry.settle_peers(at);

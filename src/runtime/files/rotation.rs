@@ -111,7 +111,7 @@ impl IdentityFiles {
         let sign = content(KeyKind::Ed25519, new.sign_key().seed())?;
         let secret = content(KeyKind::X25519, new.secret().to_bytes())?;
         let statement = Rotation::new(&old, &new, u64::try_from(wall.unix_seconds()).unwrap_or(0));
-        let rotation = disk.folder(&self.rotation_folder())?;
+        let rotation = self.open_rotation(disk)?;
         rotation.remove_tree("next")?;
         let next = rotation.open_or_create("next")?;
         next.replace("node.json", gojson::to_string_pretty_html(new.info())?.as_bytes())?;
@@ -142,7 +142,7 @@ impl IdentityFiles {
         if self.rotated("next").inspect()?.is_none() {
             return Err(Error::Config(format!("{} is empty", self.rotated("next").private_key.display())));
         }
-        let rotation = disk.folder(&self.rotation_folder())?;
+        let rotation = self.open_rotation(disk)?;
         rotation.remove_tree("replaced")?;
         let replaced = rotation.open_or_create("replaced")?;
         replaced.replace("node.json", &content(&self.node_json)?)?;
@@ -161,10 +161,10 @@ impl IdentityFiles {
         disk.write(&self.sign_key, &content(&next.sign_key)?, 0o600)?;
         disk.write(&self.node_json, &content(&next.node_json)?, 0o644)?;
         disk.write(&self.private_key, &secret, 0o600)?;
-        let next = self.open_rotation(disk, "next")?;
+        let next = self.open_rotation(disk)?.open_or_create("next")?;
         next.remove_file("private.key")?;
         next.sync()?;
-        disk.folder(&self.rotation_folder())?.remove_tree("next")
+        self.open_rotation(disk)?.remove_tree("next")
     }
 
     /// The identity that this node had before, while it is kept. Protected keys are opened as those of
@@ -210,7 +210,7 @@ impl IdentityFiles {
                 former.retain(|known| known.old != said.old);
                 former.push(said);
                 former.drain(..former.len().saturating_sub(FORMER_MAX));
-                let rotation = Disk::real().folder(&self.rotation_folder())?;
+                let rotation = self.open_rotation(&Disk::real())?;
                 rotation.replace(FORMER, gojson::to_string_pretty_html(&former)?.as_bytes())?;
                 rotation.remove_tree("replaced")?;
                 rotation.remove_file("statement.json")?;
@@ -233,8 +233,8 @@ impl IdentityFiles {
         parent.remove_tree("rotation")
     }
 
-    fn open_rotation(&self, disk: &Disk, which: &str) -> Result<Folder> {
-        disk.folder(&self.rotation_folder())?.open_or_create(which)
+    fn open_rotation(&self, disk: &Disk) -> Result<Folder> {
+        disk.folder(atomic::folder_of(&self.private_key))?.open_or_create("rotation")
     }
 
     fn nobody(&self) -> Error {
