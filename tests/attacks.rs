@@ -19,6 +19,8 @@ mod member;
 mod pairing;
 #[path = "attacks/real.rs"]
 mod real;
+#[path = "attacks/rotation.rs"]
+mod rotation;
 #[path = "attacks/sessions.rs"]
 mod sessions;
 #[path = "support/shorthand.rs"]

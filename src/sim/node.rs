@@ -8,7 +8,7 @@ use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
 use crate::identity::{Identity, PublicKey, Role};
 use crate::mesh::{
     Answer, AuditSink as _, CHUNK1, DepotTask, DialId, GOSSIP1, Input, Intents, JobId, JobResult, LinkId,
-    MarksSnapshot, MarksTable, Mesh, MeshConfig, Output, Permit, UEPS1, Work, failure_of, not_recorded,
+    MarksSnapshot, MarksTable, Mesh, MeshConfig, Output, Permit, ROTATE1, UEPS1, Work, failure_of, not_recorded,
 };
 use crate::message::{Announcement, Message};
 use crate::miners::{LogSlice, MinerState, MinerStats};
@@ -210,7 +210,7 @@ impl SimNode {
             }
             Some(Half::Proving { half_open, address }) => match half_open.handle_proof(&frame) {
                 Ok((established, keys)) if binary => {
-                    self.registry.write().mark_secure(&established.key);
+                    self.note_session(wall(now, self.skew_s), &established);
                     self.establish(now, conn, established, keys, address, None);
                     true
                 }
@@ -291,6 +291,21 @@ impl SimNode {
             self.save(marks);
         }
         Ok(())
+    }
+
+    /// A session stands: its peer gets nothing less from now on, and may be a successor that has to prove itself.
+    fn note_session(&mut self, at: Now, with: &Established) {
+        let Some(session) = &with.session else { return };
+        let changed = {
+            let mut registry = self.registry.write();
+            registry.mark_secure(&with.key);
+            let changed = registry.note_successor_proven(&with.key, &session.statement.sign, at.wall);
+            registry.settle_peers(at);
+            changed
+        };
+        if changed {
+            self.mesh.handle_input(at, Input::Succeeded);
+        }
     }
 
     /// Puts successors whose time has come in their predecessors' places.
@@ -409,7 +424,7 @@ fn mesh(
 }
 
 fn caps() -> Vec<String> {
-    [CHUNK1, UEPS1, GOSSIP1].map(str::to_owned).to_vec()
+    [CHUNK1, UEPS1, GOSSIP1, ROTATE1].map(str::to_owned).to_vec()
 }
 
 fn link(conn: ConnId) -> LinkId {
@@ -553,7 +568,7 @@ impl World {
                 match initiator.handle_ack(&node.identity, &node.security, text, known) {
                     Ok(Dialled { established, keys, proof }) => {
                         if proof.is_some() {
-                            node.registry.write().mark_secure(&established.key);
+                            node.note_session(at, &established);
                         }
                         node.establish(now, conn, established, keys, address, Some(dial));
                         if let Some(proof) = proof {

@@ -3,7 +3,8 @@
 use super::*;
 use rigmesh::base::Timestamp;
 use rigmesh::message::{
-    AccessReply, Deploy, DeployOffer, GetLogs, GetVersions, Grant, RawPayload, Revoke, Rollback, StopMiner,
+    AccessReply, Deploy, DeployOffer, GetAudit, GetLogs, GetVersions, Grant, KeepKey, RawPayload, Revoke, Rollback,
+    StopMiner,
 };
 use rigmesh::peers::{Gift, Grants};
 use rigmesh::sim::Manners;
@@ -51,6 +52,8 @@ fn every_command_needs_its_grant_and_says_which() {
         (Payload::GetVersions(GetVersions::default()), "observe"),
         (give(&world, "hand", &["operate"]), "manage"),
         (Payload::Revoke(Revoke { key: world.key("owner") }), "manage"),
+        (Payload::KeepKey(KeepKey { key: world.key("owner") }), "manage"),
+        (Payload::GetAudit(GetAudit { lines: 9 }), "observe"),
     ];
     for (payload, needed) in commands {
         let kind = payload.kind();

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::base::Rng;
-use crate::identity::{Identity, Role, SecretKey};
+use crate::identity::{Identity, Role, Rotation, SecretKey};
 use crate::mesh::{MarksSnapshot, MarksTable};
 use crate::peers::Enrolment;
 use crate::runtime::clock::Clock;
@@ -98,6 +98,53 @@ fn a_grant_is_there_or_not_and_a_revoked_key_stays_out() {
                 }
                 // Its permissions are written before it is let in.
                 (Admission::Refused, _) => assert!(!paired, "{case}: a pairing was lost"),
+                other => panic!("{case}: {other:?}"),
+            }
+        },
+    );
+}
+
+#[test]
+fn a_successor_is_in_its_place_or_its_predecessor_is_and_one_of_the_two_always_has_its_grants() {
+    let node = |n| Identity::generate("boss", Role::Controller, wall(), &mut Rng::from_number(n)).unwrap();
+    let (old, new) = (node(1), node(2));
+    let said = Rotation::new(&old, &new, 1);
+    let (x1, x2) = (old.public_key(), new.public_key());
+    let of = |registry: &SharedRegistry, key: &PublicKey| (registry.admission(key), registry.grants(key));
+    at_every_fault(
+        |folder| {
+            let registry = good(folder);
+            registry.pair(&x1, Some(Grants::CONTROLLER), &old.sign_key().public()).unwrap();
+            let peer =
+                Peer { id: old.id().to_string(), name: "boss".into(), public_key: x1.to_base64(), ..Peer::default() };
+            registry.add_peer(peer).unwrap();
+        },
+        |disk, folder| {
+            let loaded = SharedRegistry::load_on(disk, &folder.join("peers.json"), PeerAuthMode::Allowlist);
+            let Ok((registry, _)) = loaded else { return (false, false) };
+            registry.inner().write().set_rotation_delay(Duration::ZERO);
+            let told = registry.handle_rotation(&said, &x1, &old.sign_key().public()).is_ok();
+            let followed = registry.note_successor_proven(&x2, &new.sign_key().public()).unwrap_or(false);
+            assert_eq!(
+                of(&registry, &x2).0 == Admission::Listed,
+                followed,
+                "what could not be saved has changed nothing"
+            );
+            (told, followed)
+        },
+        |folder, (told, followed), case| {
+            let left = good(folder);
+            let named = left.inner().read().succession(&x1);
+            assert!(!told || named.is_some(), "{case}: a statement was lost");
+            match (of(&left, &x1), of(&left, &x2)) {
+                ((Admission::Listed, grants), (_, Grants::NONE)) => {
+                    assert!(grants == Grants::CONTROLLER && !followed, "{case}: a successor was lost");
+                }
+                ((Admission::Revoked, Grants::NONE), (Admission::Listed, grants)) => {
+                    assert_eq!(grants, Grants::CONTROLLER, "{case}");
+                    let peer = left.peer(&new.id().to_string()).unwrap();
+                    assert_eq!((peer.name.as_str(), left.list_peers().len()), ("boss", 1), "{case}");
+                }
                 other => panic!("{case}: {other:?}"),
             }
         },

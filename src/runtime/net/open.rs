@@ -335,7 +335,10 @@ impl Opener {
         }
         let told: Rotated = parse_response(answer.as_ref(), &MessageType::Rotated)?;
         log::info!(target: "peers", peer = peer.as_str(); "told of our new key: {:?}", told.state);
-        let bye = Disconnect { reason: "this key was replaced by a new key; try again".to_owned(), code: DisconnectCode::NORMAL };
+        let bye = Disconnect {
+            reason: "this key was replaced by a new key; try again".to_owned(),
+            code: DisconnectCode::NORMAL,
+        };
         let bye = Message::new(now, &mut rng, &own, &peer, &Payload::Disconnect(bye));
         opening.write_binary(seal_message(&mut keys, &bye)?)?;
         // What it says meanwhile is read away: a socket closed over it would take the goodbye with it.
