@@ -135,6 +135,10 @@
 //!   enrolment at the same time. A link says `t=1` for TLS. Wishes that are no grants here count for nothing.
 //! * `grant`, `revoke` and their answer `access` are messages of ours (capability `manage1`). A key that was revoked is let in again at
 //!   the machine only. The newest time that was seen is saved while a key is used whose permission ends.
+//! * A session's offer names the key that is meant, when one is known (`to`): a node whose keys were replaced answers under the old ones
+//!   whoever asks for them, says in that session which are in their place, and nothing else. `rotate`, `rotated` and `keep_key` are
+//!   messages of ours (capability `rotate1`), `get_audit` and `audit` too. A new key follows at its first session after the wait, so that
+//!   neither side is ever without a key that works. Of two statements about one key none is followed until the owner decides.
 //! * UEPS packets over 1.0 links travel in messages of ours, `ueps` and `ueps_reply` (capability `ueps1`). Every verified packet is
 //!   answered by a packet whose JSON names the HMAC that it answers; over plain TCP under a key derived for answers.
 //! * On plain TCP forgeries count for the address and not only for the connection, because a new connection costs nothing.

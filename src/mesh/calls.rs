@@ -134,10 +134,7 @@ impl Mesh {
             return;
         }
         let (links, registry) = (&self.links, &self.registry);
-        let connected = |key: &PublicKey| {
-            let successor = registry.read().access().successor_of(key);
-            links.active(&successor.unwrap_or(*key)).is_some()
-        };
+        let connected = |key: &PublicKey| links.active(&registry.read().access().newest_of(key)).is_some();
         for (dial, target) in self.dials.poll_uplinks(now.mono, connected) {
             self.outputs.push_back(Output::Dial { dial, target });
         }

@@ -27,11 +27,8 @@ pub(crate) type Told = Result<Rotated, String>;
 /// Who must answer a dial to the holder of a key, by what is known of its successors.
 pub(crate) fn meant(access: &Access, expect: Expect) -> Expect {
     let Expect::Key(key) = expect else { return expect };
-    match (access.successor_of(&key), access.named_by(&key)) {
-        (Some(new), _) => Expect::Key(new),
-        (None, Some(new)) => Expect::Successor { old: key, new },
-        (None, None) => expect,
-    }
+    let old = access.newest_of(&key);
+    access.named_by(&old).map_or(Expect::Key(old), |new| Expect::Successor { old, new })
 }
 
 impl Mesh {

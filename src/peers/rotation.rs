@@ -14,6 +14,9 @@ use std::time::Duration;
 /// somebody else has named it.
 pub const ROTATION_DELAY: Duration = Duration::from_hours(24);
 
+/// The longest chain of successors that is followed.
+const CHAIN_MAX: usize = 64;
+
 /// Grants whose holder's successor waits.
 fn waits(grants: Grants) -> bool {
     [Grants::OPERATE, Grants::DEPLOY, Grants::MANAGE].into_iter().any(|grant| grants.contains(grant))
@@ -69,6 +72,12 @@ impl Access {
     /// The key that has replaced this one.
     pub fn successor_of(&self, key: &PublicKey) -> Option<PublicKey> {
         PublicKey::from_base64(self.permission(key)?.successor.as_deref()?).ok()
+    }
+
+    /// The key that is in this one's place now, which may be this one itself.
+    pub fn newest_of(&self, key: &PublicKey) -> PublicKey {
+        // A key that was replaced comes back by the owner's hand only, which ends its chain; still, none is followed for ever.
+        std::iter::successors(Some(*key), |key| self.successor_of(key)).take(CHAIN_MAX).last().unwrap_or(*key)
     }
 
     /// The key that this one names as its successor, while that is neither followed nor contested.
@@ -359,6 +368,13 @@ mod tests {
         assert_eq!(registry.sign_key_of(&new.public_key()), Some(new.sign_key().public()));
         assert_eq!(registry.access().permission(&new.public_key()).unwrap().by, "rotate");
         assert_eq!(says(&mut registry, &said, &new, 25).unwrap(), Rotated { state: RotateState::Followed, due: None });
+        assert_eq!(registry.access().newest_of(&old.public_key()), new.public_key());
+        // And that one is replaced in its turn.
+        let third = node(3);
+        says(&mut registry, &Rotation::new(&new, &third, 2), &new, 26).unwrap();
+        proves(&mut registry, &third, 27);
+        assert!(registry.follow_due(at(50)));
+        assert_eq!(registry.access().newest_of(&old.public_key()), third.public_key());
     }
 
     #[test]

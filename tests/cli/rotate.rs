@@ -1,6 +1,7 @@
 //! Keys that are replaced, between real processes, as an owner would do it.
 
 use super::user::{Folder, Pair};
+use crate::support::eventually;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -129,4 +130,37 @@ fn the_end_of_a_rigs_log_is_read_from_afar_with_the_grant_for_it() {
     pair.rig.run(&["peers", "grant", "boss", "operate"]).ok();
     pair.controller.run(&["audit", "tail", "rig-1"]).fails(5, &["observe"]);
     pair.controller.run(&["audit", "tail", "rig-1", "--lines", "0"]).fails(2, &["1 to 500"]);
+}
+
+#[test]
+fn a_rig_that_dials_its_controller_follows_it_told_before_or_after() {
+    let (rig, boss) = (Folder::init("worker", "rig-1"), Folder::init("controller", "boss"));
+    rig.write("config.json", r#"{"rotation_delay_s": 0}"#);
+    rig.run(&["peers", "allow", &boss.key(), "--grant", "controller", "--name", "boss"]).ok();
+    boss.run(&["peers", "allow", &rig.key(), "--name", "rig-1"]).ok();
+    let mut daemon = boss.serve();
+    let at = daemon.address();
+    let uplink = format!("{}@{at}", boss.key());
+    let _rig = rig.daemon(&["serve", "--listen", "none", "--uplink", &uplink]);
+    let served = |words: &str| eventually(words, 30, || boss.run(&["pause", "rig-1"]).code == 0);
+    served("the uplink");
+
+    // Nobody told the rig: it asks for the old key, is told under it, and comes back.
+    assert_eq!(daemon.stop(), 0);
+    rotated(&boss);
+    daemon = boss.serve_with(&["--listen", &at]);
+    served("the rig that had not heard");
+    boss.run(&["id", "rotate", "--forget"]).ok();
+
+    // Now it is told while the old key is in force; and the uplink still names the first of the three.
+    boss.run(&["id", "rotate"]).ok();
+    let state = |want: &str| {
+        eventually(want, 30, || boss.rows(&["id", "rotate"]).get(1).is_some_and(|row| row["state"] == want));
+    };
+    state("pending");
+    assert_eq!(daemon.stop(), 0);
+    boss.run(&["id", "rotate", "--finish", "--now"]).ok();
+    let _daemon = boss.serve_with(&["--listen", &at]);
+    served("the rig that had heard");
+    state("followed");
 }
