@@ -3,6 +3,7 @@
 use super::user::{Daemon, Folder};
 use crate::support::eventually;
 use serde_json::Value;
+use std::os::unix::fs::PermissionsExt as _;
 
 /// A rig that shows a code, and the command that waits at its screen.
 fn showing(rig: &Folder, args: &[&str]) -> (Daemon, Value) {
@@ -30,6 +31,12 @@ fn a_rig_and_its_controller_are_paired_by_a_link_and_stay_so_after_a_power_cut()
     let said: Value = serde_json::from_str(said.trim()).unwrap();
     assert_eq!((code, text(&said, "state"), text(&said, "peer")), (0, "used", boss.id().as_str()));
 
+    // Both logs say with whom, and with which grants.
+    for (folder, with) in [(&rig, &boss), (&boss, &rig)] {
+        let lines = folder.rows(&["audit", "show"]);
+        let line = lines.iter().find(|line| line["what"] == "pair").unwrap_or_else(|| panic!("{lines:?}"));
+        assert_eq!(line["args"]["key"], with.key());
+    }
     // Neither side has written the code anywhere, and both have each other on disk.
     let (address, code) = (daemon.address(), text(&shown, "code").replace('-', ""));
     daemon.kill();
@@ -165,6 +172,8 @@ fn rigs_of_one_image_come_by_themselves_and_as_many_as_were_meant() {
     let up = || boss.rows(&["status"]).iter().filter(|row| row["link"] == "up").count();
     eventually("both rigs to be there", 20, || up() == 2);
     assert!(!std::fs::read_to_string(boss.path("enrol.json")).unwrap().contains(&link));
+    let mode = std::fs::metadata(boss.path("enrol.json")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600, "whoever reads it can add rigs");
 
     boss.run(&["enrol", "--end"]).ok();
     boss.run(&["enrol", "--end"]).fails(1, &["no enrolment"]);
