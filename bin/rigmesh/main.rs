@@ -5,6 +5,7 @@
 
 mod args;
 mod audit;
+mod bench;
 mod bundle;
 mod completions;
 mod demo;
@@ -91,6 +92,7 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
         "resume",
         "logs",
         "audit",
+        "bench",
         "profiles",
         "deploy",
         "versions",
@@ -133,6 +135,7 @@ fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> 
         Command::Resume(args) => remote::pause(globals, out, args.rigs, args.all, args.miner, true),
         Command::Logs(args) => remote::logs(globals, out, args),
         Command::Audit(args) => audit::audit(globals, out, &args),
+        Command::Bench(args) => bench::bench(globals, out, args),
         Command::Bundle(args) => bundle::bundle(out, args.command),
         Command::Ueps(args) => ueps::ueps(globals, out, args.command),
         Command::Levin(args) => levin::levin(out, args.command),

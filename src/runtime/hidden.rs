@@ -1,6 +1,7 @@
-//! The subcommands of the binary that only the binary itself calls.
+//! The subcommands of the binary that only the binary itself calls, and what only its load test needs.
 
 use super::{hasher, process::launch};
+pub use crate::runtime::net::idle::{IdleManner, IdlePeer};
 use std::ffi::OsString;
 
 /// Runs a hidden subcommand and returns its exit code; `None` when `args` (without the program's own name)

@@ -1,6 +1,7 @@
 //! What can be typed: argh structs, and the options that stand anywhere on the line.
 
 mod audit;
+mod bench;
 mod bundle;
 mod deploy;
 mod dht;
@@ -13,6 +14,7 @@ mod seal;
 mod wire;
 
 pub(crate) use audit::{Audit, AuditCommand, AuditShow, AuditTail, AuditVerify};
+pub(crate) use bench::{Bench, BenchCommand, BenchIdle};
 pub(crate) use bundle::{BundleArgs, BundleCommand, BundleCreate, BundleExtract, BundleInspect, BundleVerify};
 pub(crate) use deploy::{Deploy, Rollback, Versions};
 pub(crate) use dht::{
@@ -148,6 +150,7 @@ pub(crate) enum Command {
     Resume(Resume),
     Logs(Logs),
     Audit(Audit),
+    Bench(Bench),
     Profiles(Profiles),
     Deploy(Deploy),
     Versions(Versions),

@@ -78,6 +78,9 @@ pub(crate) fn execute(shared: &Arc<Shared>, request: Request, each: Each<'_>) ->
         Request::PeersAllowPlain { key } => me.peers_allow_plain(&key, each),
         Request::PeersKeepKey { key, rigs } => me.peers_keep_key(&key, &rigs, each),
         Request::Rotation { announce } => me.rotation(announce, each),
+        Request::Bench { kind, rigs, count, seconds, anywhere } => {
+            me.bench(kind, &rigs, count, seconds, anywhere, each)
+        }
         Request::AuditTail { rigs, lines } => me.audit_tail(&rigs, lines, each),
         Request::PairShow { grant, minutes, addresses } => me.pair_show(&grant, minutes, &addresses, each),
         Request::PairState {} => me.pair_state(each),

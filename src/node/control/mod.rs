@@ -4,6 +4,7 @@
 //! [`crate::Node::execute`] calls nothing but the public handles, so a command does the same whether the
 //! daemon carries it out or a node that lives for this one command.
 
+mod bench;
 mod deploy;
 mod discover;
 mod execute;
@@ -26,6 +27,20 @@ use crate::node::deploy::DeployFile;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::PathBuf;
+
+/// What a load test measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BenchKind {
+    /// From a dial to a proven link.
+    Connect,
+    /// One request and its answer at a time.
+    Rtt,
+    /// Requests and their answers, many under way.
+    Throughput,
+    /// The statistics of all rigs at once.
+    Sweep,
+}
 
 /// Which rigs a command is for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -143,6 +158,20 @@ pub enum Request {
         /// Read the statement anew, and say it from now on.
         #[serde(default)]
         announce: bool,
+    },
+    /// Puts load on nodes and measures them.
+    Bench {
+        /// What is measured.
+        kind: BenchKind,
+        /// Which nodes.
+        rigs: Rigs,
+        /// At most so many measurements.
+        count: u32,
+        /// For at most so long.
+        seconds: u32,
+        /// Also nodes that are not on this machine.
+        #[serde(default)]
+        anywhere: bool,
     },
     /// The newest lines of rigs' audit logs.
     AuditTail {

@@ -8,6 +8,7 @@ pub(crate) mod conn;
 #[cfg(test)]
 mod echo;
 pub(crate) mod gate;
+pub(crate) mod idle;
 pub(crate) mod listen;
 pub(crate) mod open;
 pub(crate) mod pipe;
