@@ -21,9 +21,11 @@ mod passphrase;
 mod remote;
 mod seal;
 mod serve;
+mod service;
 mod settings;
 mod table;
 mod ueps;
+mod unit;
 
 use argh::FromArgs as _;
 use args::{Cli, Command, Globals};
@@ -78,6 +80,7 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
         "init",
         "id",
         "serve",
+        "service",
         "pair",
         "enrol",
         "peers",
@@ -117,6 +120,7 @@ fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> 
         Command::Init(args) => init::init(globals, out, &args),
         Command::Id(args) => init::id(globals, out, &args),
         Command::Serve(args) => serve::serve(globals, out, &args),
+        Command::Service(args) => service::service(globals, out, args),
         Command::Demo(args) => demo::demo(out, args.seconds),
         Command::Completions(args) => out.text(&completions::script(&args.shell)?),
         Command::Version(_) => version(out),

@@ -23,6 +23,7 @@ pub(crate) mod outgoing;
 pub(crate) mod pairing;
 pub(crate) mod process;
 pub(crate) mod queues;
+pub(crate) mod service;
 pub(crate) mod threads;
 pub(crate) mod ueps;
 pub(crate) mod whereabouts;
