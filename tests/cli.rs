@@ -34,6 +34,8 @@ mod protect;
 mod seal;
 #[path = "cli/secure.rs"]
 mod secure;
+#[path = "cli/service.rs"]
+mod service;
 #[path = "cli/ueps.rs"]
 mod ueps;
 #[path = "cli/user.rs"]

@@ -16,8 +16,6 @@ use std::process::Command;
 const UNIT: &str = "rigmesh.service";
 const SYSTEM_FOLDER: &str = "etc/systemd/system";
 const USER_FOLDER: &str = "systemd/user";
-/// There while systemd is what started this machine.
-const SYSTEMD_RUNS: &str = "/run/systemd/system";
 /// A unit is never larger.
 const UNIT_BYTES_MAX: u64 = 1 << 20;
 
@@ -256,9 +254,9 @@ fn init_line(service: &Service) -> String {
     format!("rigmesh init --role worker{folder}")
 }
 
-/// Whether there is a systemd to tell of changes.
+/// Whether there is a systemd to tell of changes, as there is none in a container or while an image is made.
 fn is_running(user: bool) -> bool {
-    Path::new(SYSTEMD_RUNS).is_dir() && (!user || std::env::var_os("XDG_RUNTIME_DIR").is_some())
+    systemctl(user, &["show", "--property", "Version"]).is_ok()
 }
 
 /// What systemctl said, or one line with the reason why not.
