@@ -5,7 +5,7 @@
 #
 # They come to <target>/release-binaries/rigmesh-<version>-<arch>-linux, with SHA256SUMS beside them, when `file` says
 # that they are static and when they have run: on this machine, or under qemu-user. What is missing here is installed
-# (as root or through `sudo -n`); when that cannot be, the script names it and ends.
+# (as root or through `sudo -n`); when that cannot be, the script names it and ends with 69.
 #
 # Two ways lead to the standard library of another processor. Where `rustup target add` works, its toolchain is used.
 # Elsewhere Debian's compiler (rustc-web) builds it from Debian's source of it (rust-web-src).
@@ -44,7 +44,7 @@ for arch in "${archs[@]}"; do names_of "$arch"; done
 case "$compiler" in '' | rustup | debian) ;; *) fail "RIGMESH_RELEASE_COMPILER=$compiler: say rustup or debian" ;; esac
 
 # Installs Debian packages, or says which are wanted.
-install() {
+bring() {
   test $# -gt 0 || return 0
   local as_root=(env DEBIAN_FRONTEND=noninteractive) log
   test "$(id -u)" = 0 || as_root=(sudo -n "${as_root[@]}")
@@ -54,7 +54,8 @@ install() {
     && "${as_root[@]}" timeout 900 apt-get -qq install -y --no-install-recommends "$@"; } </dev/null >"$log" 2>&1; then
     tail -3 "$log" >&2
     rm -f "$log"
-    fail "this machine lacks what these packages of Debian bring, and they cannot be installed from here: $*"
+    echo "release: this machine lacks these packages of Debian, and they cannot be installed from here: $*" >&2
+    exit 69
   fi
   rm -f "$log"
 }
@@ -74,7 +75,7 @@ for arch in "${archs[@]}"; do
   fi
 done
 mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" | sort -u | sed '/^$/d')
-install "${wanted[@]}"
+bring "${wanted[@]}"
 
 # Which way leads to the standard library of $triple.
 way_of() {
@@ -105,13 +106,13 @@ for arch in "${archs[@]}"; do
   if [ "$way" = debian ]; then
     sysroot=$(/usr/bin/rustc --print sysroot 2>/dev/null || true)
     if ! test -e "$sysroot/lib/rustlib/src/rust/library/Cargo.lock"; then
-      install rustc-web rust-web-src
+      bring rustc-web rust-web-src
       sysroot=$(/usr/bin/rustc --print sysroot)
     fi
     flags+=("--remap-path-prefix=$(realpath "$sysroot/lib/rustlib/src/rust")=rust")
     # The library is built from source, which its makers keep for their own compilers.
     settings+=(RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1)
-    build+=(-Zbuild-std=std,panic_unwind)
+    build+=("-Zbuild-std=std,panic_unwind")
   fi
   settings+=("CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${flags[*]}")")
   settings+=("CC_${triple//-/_}=$cc")
