@@ -207,7 +207,8 @@ mod tests {
         for line in ["StateDirectory=rigmesh", "ProtectHome=yes", "PrivateTmp=yes", "Type=notify", "WatchdogSec=60"] {
             assert!(usual.lines().any(|l| l == line), "{line}\n{usual}");
         }
-        assert!(!usual.contains("User=") && !usual.contains('@'), "{usual}");
+        let holes = ["@EXEC@", "@USER@", "@STATE@", "@HOME@", "@TMP@"];
+        assert!(!usual.contains("User=") && holes.iter().all(|hole| !usual.contains(hole)), "{usual}");
         let own = unit(&["--program", "/usr/bin/rigmesh", "--run-as", "miner", "--", "--data-dir=/home/miner/rig"]);
         for line in ["User=miner", "ReadWritePaths=/home/miner/rig", "ProtectHome=read-only", "PrivateTmp=yes"] {
             assert!(own.lines().any(|l| l == line), "{line}\n{own}");
