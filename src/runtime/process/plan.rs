@@ -48,7 +48,7 @@ pub struct MinerSettings {
     /// The times of supervision.
     pub policy: Policy,
     /// For tests on another architecture: a program and arguments put before the paths of `binary` and `xmrig`.
-    /// Default: the words of [`CHILD_RUNNER_VARIABLE`].
+    /// Default: the words of the environment variable `RIGMESH_CHILD_RUNNER`, or none.
     pub wrapper: Vec<String>,
 }
 
