@@ -190,6 +190,7 @@ pub use node::{control, dht};
 pub use runtime::clock::system_rng;
 pub use runtime::crew::Cores;
 pub use runtime::depot::{DepotLimits, SlotFile, SlotVersion, Slots, VersionState};
+pub use runtime::files::atomic::write as write_atomic;
 pub use runtime::files::audit::{AuditLog, check_audit, read_audit_notes};
 pub use runtime::files::extract::{extract_miner_bundle_to, write_unpacked_miner};
 pub use runtime::files::identity::{IdentityFiles, NodeManager};
@@ -208,6 +209,7 @@ pub use runtime::log_filter::{LOG_COMPONENTS, LogFilter};
 pub use runtime::log_sink::{LogFormat, init_log, init_log_as};
 pub use runtime::net::tls::TlsPair;
 pub use runtime::process::{DeclaredCommand, MinerSettings, ProcessMinerManager};
+pub use runtime::service::ServiceManager;
 pub use runtime::ueps::send_packet;
 
 /// The README's example is compiled and run with the documentation tests.

@@ -36,6 +36,8 @@ mod rotate;
 mod seal;
 #[path = "cli/secure.rs"]
 mod secure;
+#[path = "cli/service.rs"]
+mod service;
 #[path = "cli/ueps.rs"]
 mod ueps;
 #[path = "cli/user.rs"]

@@ -33,6 +33,13 @@ const COMMANDS: &[Entry] = &[
         ],
     ),
     (
+        "service install",
+        "run it as a service",
+        &["--user", "--run-as", "--program", "--root", "--init", "--print", "--force", "--enable", "--now"],
+    ),
+    ("service uninstall", "take the service away", &["--user", "--root", "--force"]),
+    ("service status", "show how the service stands", &["--user"]),
+    (
         "pair",
         "pair a rig with its controller",
         &["--grant", "--minutes", "--address", "--no-wait", "--cancel", "--name"],
@@ -195,6 +202,7 @@ const GLOBALS: &[&str] = &["--data-dir", "--json", "--log", "--log-level", "--lo
 /// Values of options and positionals that have only a few.
 const CHOICES: &[(&str, &str)] = &[
     ("--role", "controller worker dual"),
+    ("--init", "systemd openrc busybox"),
     ("--grant", "controller observe operate deploy"),
     ("--log-level", "off error warn info debug trace"),
     ("--log-format", "text json"),
@@ -219,6 +227,8 @@ const FILES: &[&str] = &[
     "--key-file",
     "--payload-file",
     "--against",
+    "--program",
+    "--root",
 ];
 
 /// The script for a shell.
@@ -357,8 +367,19 @@ mod tests {
         for first in firsts() {
             assert!(top.contains(&format!("\n  {first} ")), "{first}");
         }
-        for group in ["id", "peers", "audit", "profiles", "bundle", "ueps", "levin", "dht", "dht topic", "dht mailbox"]
-        {
+        for group in [
+            "id",
+            "service",
+            "peers",
+            "audit",
+            "profiles",
+            "bundle",
+            "ueps",
+            "levin",
+            "dht",
+            "dht topic",
+            "dht mailbox",
+        ] {
             let text = help(group);
             assert!(following(group).iter().all(|s| text.contains(&format!("\n  {s} "))), "{text}");
         }

@@ -23,9 +23,11 @@ mod remote;
 mod rotate;
 mod seal;
 mod serve;
+mod service;
 mod settings;
 mod table;
 mod ueps;
+mod unit;
 
 use argh::FromArgs as _;
 use args::{Cli, Command, Globals};
@@ -80,6 +82,7 @@ fn usage(words: &str, typed: &[&str]) -> Exit {
         "init",
         "id",
         "serve",
+        "service",
         "pair",
         "enrol",
         "peers",
@@ -120,6 +123,7 @@ fn dispatch(globals: &Globals, out: &Out, command: Command) -> Result<(), Exit> 
         Command::Init(args) => init::init(globals, out, &args),
         Command::Id(args) => init::id(globals, out, &args),
         Command::Serve(args) => serve::serve(globals, out, &args),
+        Command::Service(args) => service::service(globals, out, args),
         Command::Demo(args) => demo::demo(out, args.seconds),
         Command::Completions(args) => out.text(&completions::script(&args.shell)?),
         Command::Version(_) => version(out),

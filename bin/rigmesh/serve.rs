@@ -7,7 +7,7 @@ use crate::output::Out;
 use crate::remote::PATIENCE;
 use crate::settings;
 use rigmesh::control::{ControlClient, Owner, Request};
-use rigmesh::{Config, FileProfileManager, FolderLock, Node, Paths, ProcessMinerManager, Slots};
+use rigmesh::{Config, FileProfileManager, FolderLock, Node, Paths, ProcessMinerManager, ServiceManager, Slots};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -31,10 +31,14 @@ pub(crate) fn serve(globals: &Globals, out: &Out, args: &Serve) -> Result<(), Ex
     };
     let identity = settings::identity(&paths)?;
     let signals = SignalThread::start()?;
+    let manager = ServiceManager::from_environment().map_err(|e| Exit::at_start(&e))?.map(Arc::new);
     let works = identity.info().role.is_worker();
     let profiles = Arc::new(FileProfileManager::new(&paths.data));
     let mut builder = Node::builder().paths(paths.clone()).folder_lock(lock).profiles(profiles.clone()).resident();
     builder = builder.identity(identity);
+    if let Some(manager) = &manager {
+        builder = builder.service_manager(manager.clone());
+    }
     let mut miners = None;
     if works {
         let settings = settings::miners(&paths, &config)?;
@@ -58,6 +62,11 @@ pub(crate) fn serve(globals: &Globals, out: &Out, args: &Serve) -> Result<(), Ex
     let node = builder.config(config).start().map_err(|e| Exit::at_start(&e))?;
     node.serve_control().map_err(|e| Exit::at_start(&e))?;
     announce(&node, out, tls, args.open)?;
+    if let Some(manager) = &manager {
+        let scheme = if tls { "wss" } else { "ws" };
+        let listens = node.listen_address().map(|at| format!("listens on {scheme}://{at}"));
+        manager.ready(listens.as_deref().unwrap_or("listens nowhere"));
+    }
     if let Some(miners) = miners {
         for (name, result) in miners.restore(&*profiles) {
             match result {
@@ -72,6 +81,9 @@ pub(crate) fn serve(globals: &Globals, out: &Out, args: &Serve) -> Result<(), Ex
             break;
         }
         reload(&node);
+    }
+    if let Some(manager) = &manager {
+        manager.stopping();
     }
     let drained = node.shutdown()?;
     log::info!(target: "node", closed = drained.closed, cut = drained.cut; "stopped");

@@ -35,6 +35,7 @@ use crate::runtime::outgoing::{OwedBook, OwedFile};
 use crate::runtime::pairing::Pairings;
 use crate::runtime::queues::queues;
 use crate::runtime::rotation::Successions;
+use crate::runtime::service::{Beat, ServiceManager};
 use crate::runtime::threads::Threads;
 use crate::runtime::ueps::{UepsListener, load_keys};
 use crate::runtime::whereabouts::{Advertised, WhereSettings, Whereabouts, fleet_secret};
@@ -68,6 +69,7 @@ pub struct NodeBuilder {
     handler: Option<Sender<(String, Message)>>,
     resident: bool,
     slots: Option<Arc<Slots>>,
+    service_manager: Option<Arc<ServiceManager>>,
 }
 
 impl NodeBuilder {
@@ -195,6 +197,14 @@ impl NodeBuilder {
     #[must_use]
     pub fn resident(mut self) -> Self {
         self.resident = true;
+        self
+    }
+
+    /// Lets the dispatcher give its signs of life to this manager, when it watches. That the node serves and that it
+    /// stops is for the program to say.
+    #[must_use]
+    pub fn service_manager(mut self, manager: Arc<ServiceManager>) -> Self {
+        self.service_manager = Some(manager);
         self
     }
 
@@ -371,6 +381,7 @@ impl NodeBuilder {
             ending: None,
             standing: 0,
             drain: config.drain(),
+            beat: self.service_manager.and_then(|manager| Beat::new(manager, clock)),
         };
         let dispatcher = std::thread::Builder::new()
             .name("dispatcher".to_owned())

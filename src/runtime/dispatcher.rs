@@ -8,6 +8,7 @@ use super::jobs::Jobs;
 use super::net::conn::Conn;
 use super::net::open::Opener;
 use super::queues::{Ask, Event, Queues, Reply};
+use super::service::Beat;
 use super::whereabouts::Whereabouts;
 use crate::base::{Error, Time};
 use crate::mesh::{Answer, CallId, Command, Input, LinkId, Mesh, Output};
@@ -50,6 +51,8 @@ pub(crate) struct Dispatcher {
     pub(crate) standing: usize,
     /// How long the shutdown may take.
     pub(crate) drain: Duration,
+    /// Signs of life for a service manager that watches.
+    pub(crate) beat: Option<Beat>,
 }
 
 /// What a shutdown achieved.
@@ -111,6 +114,7 @@ impl Dispatcher {
             self.paced.values().min().copied(),
             self.lingering.iter().map(|(at, _)| *at).min(),
             self.ending,
+            self.beat.as_ref().map(Beat::poll_timeout),
         ];
         let timer = match next.into_iter().flatten().min() {
             Some(at) => crossbeam_channel::at(self.clock.instant(at)),
@@ -177,6 +181,9 @@ impl Dispatcher {
         if self.mesh.poll_timeout().is_some_and(|at| at <= now.mono) {
             self.mesh.handle_timeout(now);
             self.carry_out();
+        }
+        if let Some(beat) = &mut self.beat {
+            beat.handle_timeout(now.mono);
         }
         let due: Vec<LinkId> = self.paced.iter().filter(|(_, at)| **at <= now.mono).map(|(link, _)| *link).collect();
         self.dirty.extend(due);

@@ -24,6 +24,7 @@ pub(crate) mod pairing;
 pub(crate) mod process;
 pub(crate) mod queues;
 pub(crate) mod rotation;
+pub(crate) mod service;
 pub(crate) mod threads;
 pub(crate) mod ueps;
 pub(crate) mod whereabouts;

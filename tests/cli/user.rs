@@ -3,12 +3,13 @@
 use crate::support::eventually;
 use serde_json::Value;
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_rigmesh");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_rigmesh");
 /// No command of these tests may take longer.
 const COMMAND_MAX: Duration = Duration::from_secs(40);
 
@@ -48,6 +49,8 @@ pub struct Folder {
     dir: tempfile::TempDir,
     /// What `RIGMESH_PASSPHRASE_FILE` says to its commands.
     passphrase_file: RefCell<Option<PathBuf>>,
+    /// What else its commands find in their environment.
+    environment: RefCell<Vec<(String, OsString)>>,
 }
 
 impl Folder {
@@ -55,7 +58,7 @@ impl Folder {
     pub fn new() -> Folder {
         // Short, for the socket's path.
         let dir = tempfile::Builder::new().prefix("rm").tempdir().unwrap();
-        Folder { dir, passphrase_file: RefCell::default() }
+        Folder { dir, passphrase_file: RefCell::default(), environment: RefCell::default() }
     }
 
     /// One with an identity.
@@ -84,9 +87,14 @@ impl Folder {
         *self.passphrase_file.borrow_mut() = path.map(Path::to_owned);
     }
 
+    /// From here on its commands find this in their environment.
+    pub fn set_environment(&self, name: &str, value: impl Into<OsString>) {
+        self.environment.borrow_mut().push((name.to_owned(), value.into()));
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
-        command.args(args).arg("--data-dir").arg(self.data());
+        command.envs(self.environment.borrow().iter().cloned()).args(args).arg("--data-dir").arg(self.data());
         match &*self.passphrase_file.borrow() {
             Some(path) => command.env("RIGMESH_PASSPHRASE_FILE", path),
             None => command.env_remove("RIGMESH_PASSPHRASE_FILE"),

@@ -11,6 +11,7 @@ mod node;
 mod pair;
 mod peers;
 mod seal;
+mod service;
 mod wire;
 
 pub(crate) use audit::{Audit, AuditCommand, AuditShow, AuditTail, AuditVerify};
@@ -27,6 +28,7 @@ pub(crate) use node::{Completions, Demo, Id, IdCommand, IdRotate, Init, Serve, V
 pub(crate) use pair::{Enrol, Pair};
 pub(crate) use peers::{Peers, PeersCommand, PeersExport, PeersGrant, PeersImport};
 pub(crate) use seal::{Open, Seal, SealCommand, SealForm, SealMessage};
+pub(crate) use service::{Service, ServiceCommand, ServiceInstall, ServiceStatus, ServiceUninstall};
 pub(crate) use wire::{
     Levin, LevinCommand, LevinDecode, LevinProbe, UepsArgs, UepsBuild, UepsCommand, UepsRead, UepsSend,
 };
@@ -138,6 +140,7 @@ pub(crate) enum Command {
     Init(Init),
     Id(Id),
     Serve(Serve),
+    Service(Service),
     Pair(Pair),
     Enrol(Enrol),
     Peers(Peers),

@@ -7,8 +7,13 @@ use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
-/// Replaces `path` by `bytes`, see [`Disk::write`].
-pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+/// Replaces the file at `path` by `bytes` as a whole, with this mode: a temporary file beside it, private from its first
+/// byte, gets the name when it is on disk. A folder that is missing is made, 0700.
+///
+/// # Errors
+/// [`Error::Io`] for what the system refuses; then the old or the new content stands there whole, and nothing beside it.
+/// [`Error::Config`] when `path` names no file.
+pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     Disk::real().write(path, bytes, mode)
 }
 

@@ -2,13 +2,14 @@
 
 use super::launch;
 use super::pidfile::{MARK_VARIABLE, Record};
-use super::plan::{Launch, MinerSettings};
+use super::plan::{CHILD_RUNNER_VARIABLE, Launch, MinerSettings};
 use crate::base::{Error, Result, Rng};
 use crate::miners::console::{Console, Lines};
 use crate::miners::supervise::Exit;
 use crate::runtime::clock::wall;
 use crate::runtime::files::atomic;
 use crate::runtime::files::protect::PASSPHRASE_FILE_VARIABLE;
+use crate::runtime::service::{SOCKET_VARIABLE, WATCHDOG_PID_VARIABLE, WATCHDOG_VARIABLE};
 use parking_lot::Mutex;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::ffi::OsString;
@@ -59,6 +60,11 @@ impl Running {
         let mut child = Command::new(line.next().unwrap_or_default())
             .args(line)
             .env_remove(PASSPHRASE_FILE_VARIABLE)
+            .env_remove(CHILD_RUNNER_VARIABLE)
+            // A miner that spoke to the service manager would speak for us.
+            .env_remove(SOCKET_VARIABLE)
+            .env_remove(WATCHDOG_VARIABLE)
+            .env_remove(WATCHDOG_PID_VARIABLE)
             .envs(&launch.env)
             .env(MARK_VARIABLE, hex::encode(rng.array::<16>()))
             .current_dir(&launch.cwd)

@@ -15,6 +15,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// The environment variable that names a program and its arguments, separated by white space, to be put before the
+/// paths of our own binary and of XMRig when they are started. It is for tests and for trying a rig of another
+/// processor under an emulator (`qemu-aarch64-static`): a program under qemu-user cannot execute one of its own kind
+/// where the kernel knows no handler for it.
+///
+/// Whoever sets the environment of the node starts it and could start anything else; nothing that a peer sends and no
+/// profile reaches it, and children do not inherit it.
+pub(super) const CHILD_RUNNER_VARIABLE: &str = "RIGMESH_CHILD_RUNNER";
+
 /// What a rig runs miners with. Everything here comes from the rig's own configuration, never from a peer.
 #[derive(Clone, Debug)]
 pub struct MinerSettings {
@@ -39,6 +48,7 @@ pub struct MinerSettings {
     /// The times of supervision.
     pub policy: Policy,
     /// For tests on another architecture: a program and arguments put before the paths of `binary` and `xmrig`.
+    /// Default: the words of the environment variable `RIGMESH_CHILD_RUNNER`, or none.
     pub wrapper: Vec<String>,
 }
 
@@ -55,7 +65,7 @@ impl MinerSettings {
             log_bytes_max: 256 * 1024,
             settle: Duration::from_millis(500),
             policy: Policy::default(),
-            wrapper: Vec::new(),
+            wrapper: child_runner(std::env::var(CHILD_RUNNER_VARIABLE).ok().as_deref()),
         }
     }
 
@@ -211,6 +221,11 @@ impl Plan {
     }
 }
 
+/// The words of [`CHILD_RUNNER_VARIABLE`]. They know no quotes: an emulator needs none.
+fn child_runner(said: Option<&str>) -> Vec<String> {
+    said.unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect()
+}
+
 /// The slot that miners of type `xmrig` run from.
 const XMRIG_SLOT: &str = "xmrig";
 
@@ -297,6 +312,12 @@ mod tests {
             ..DeclaredCommand::default()
         };
         assert_eq!(command_secrets(&command), ["4Wallet", "geheim", "tok1"]);
+    }
+
+    #[test]
+    fn the_words_before_a_child_are_those_of_the_variable_or_none() {
+        assert_eq!(child_runner(Some(" qemu-aarch64-static  -cpu max ")), ["qemu-aarch64-static", "-cpu", "max"]);
+        assert!(child_runner(None).is_empty() && child_runner(Some(" ")).is_empty());
     }
 
     #[test]
