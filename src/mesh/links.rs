@@ -48,6 +48,8 @@ pub(crate) struct Link {
     pub(crate) caps: Vec<String>,
     /// The signing key that the peer has shown on this link.
     pub(crate) sign: Option<[u8; 32]>,
+    /// Statements about replaced keys that came over it.
+    pub(crate) statements: u8,
     pub(crate) gossip: LinkGossip,
     /// We told it to close; nothing more is sent on it.
     pub(crate) closing: bool,

@@ -219,6 +219,7 @@ impl Mesh {
                         session: session_id,
                         caps: Vec::new(),
                         sign: None,
+                        statements: 0,
                         gossip: LinkGossip::default(),
                         closing: false,
                     },

@@ -1,6 +1,7 @@
 //! Keys that are replaced (secure-session.md §6), both sides: this node says in every session with a known peer that it has
 //! changed its keys or will, and hears the same of others. Whom a dial must reach follows what was heard.
 
+use super::codes::code_of;
 use super::io::{LinkId, Output, Work};
 use super::{Mesh, SUCCESSIONS_EVERY};
 use crate::base::{Now, Time};
@@ -12,6 +13,10 @@ use std::collections::BTreeMap;
 
 /// The extension by which a node follows keys to their successors.
 pub(crate) const ROTATE1: &str = "rotate1";
+
+/// Statements that one link may bring: each costs two signatures to verify.
+const STATEMENTS_MAX: u8 = 8;
+const NO_SESSION: &str = "keys are replaced in secure sessions only";
 
 /// What this node says of its own keys, and what its peers said to that since it started.
 #[derive(Debug, Default)]
@@ -79,31 +84,28 @@ impl Mesh {
         true
     }
 
-    /// A peer says that its keys are replaced. Who says it need not be on any list: it may be the new key.
+    /// A peer says that its keys are replaced. Who says it need not be on any list: it may be the new key. What changes
+    /// nothing is answered here, and leaves no line in the audit log.
     pub(super) fn handle_rotate(&mut self, now: Now, id: LinkId, message: Message) {
-        let Some((key, Some(sign))) =
-            self.links.link(id).filter(|link| link.dialogue.is_secure()).map(|link| (link.key, link.sign))
-        else {
-            return self.refuse(
-                now,
-                id,
-                &message,
-                ErrorCode::UNAUTHORIZED,
-                "keys are replaced in secure sessions only",
-            );
+        let link = self.links.link_mut(id).filter(|link| link.dialogue.is_secure());
+        let Some((key, Some(sign), heard)) = link.map(|link| (link.key, link.sign, &mut link.statements)) else {
+            return self.refuse(now, id, &message, ErrorCode::UNAUTHORIZED, NO_SESSION);
         };
-        let said: Rotation = match message.parse() {
-            Ok(said) => said,
-            Err(e) => return self.refuse(now, id, &message, ErrorCode::INVALID_MESSAGE, &e.to_string()),
-        };
-        let known = {
-            let registry = self.registry.read();
-            registry.admission(&said.old) == Admission::Listed || registry.succession(&said.old).is_some()
-        };
-        if !known || (key != said.old && key != said.new) {
-            return self.refuse(now, id, &message, ErrorCode::UNAUTHORIZED, "the old key is not known here");
+        *heard = heard.saturating_add(1);
+        if *heard > STATEMENTS_MAX {
+            return self.refuse(now, id, &message, ErrorCode::UNAUTHORIZED, "too many statements");
         }
-        self.begin_job(now, id, message, None, None, Work::Rotate { said: Box::new(said), sign });
+        let judged = message.parse().and_then(|said: Rotation| {
+            let known = self.registry.read().judge_rotation(&said, &key, &sign)?;
+            Ok((said, known))
+        });
+        match judged {
+            Ok((_, Some(known))) => self.reply(now, id, &message, &Payload::Rotated(known)),
+            Ok((said, None)) => {
+                self.begin_job(now, id, message, None, None, Work::Rotate { said: Box::new(said), sign });
+            }
+            Err(e) => self.refuse(now, id, &message, code_of(&e), &e.to_string()),
+        }
     }
 
     /// Who may what has changed, or a successor has proven itself: the next one whose time comes is waited for.

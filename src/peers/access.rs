@@ -185,6 +185,9 @@ pub struct Permission {
     /// The statement that names a successor: what it waits for, and what it was followed for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Box<NamedSuccessor>>,
+    /// The successor that the owner, or a key with `manage`, has refused for this key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
 }
 
 impl Grants {

@@ -85,16 +85,17 @@ impl Access {
         self.pending(key).filter(|(_, named)| named.contradicted.is_none()).map(|(_, named)| named.statement.new)
     }
 
-    /// Drops what is pending for this key.
+    /// Drops what is pending for this key; the same successor, said again, is refused from now on.
     ///
     /// # Errors
     /// [`Error::NotFound`] when nothing is; [`Error::Config`] when the permissions file could not be read.
     pub fn keep_key(&mut self, key: &PublicKey) -> Result<()> {
         self.check_writable()?;
-        match self.permissions.get_mut(key).filter(|p| p.revoked.is_none()).and_then(|p| p.rotation.take()) {
-            Some(_) => Ok(()),
-            None => Err(Error::NotFound("no successor of this key is pending".to_owned())),
-        }
+        let entry = self.permissions.get_mut(key).filter(|p| p.revoked.is_none());
+        let named = entry.and_then(|p| p.rotation.take().map(|named| (p, named)));
+        let (entry, named) = named.ok_or_else(|| Error::NotFound("no successor of this key is pending".to_owned()))?;
+        entry.kept = Some(named.statement.new.to_base64());
+        Ok(())
     }
 
     /// Puts the successor into the place of the key that named it. Allowlist and peers follow: see
@@ -112,6 +113,7 @@ impl Access {
             since: Some(wall),
             by: "rotate".to_owned(),
             rotation: None,
+            kept: None,
             ..before
         };
         let replaced = Permission {
@@ -148,13 +150,57 @@ impl PeerRegistry {
         self.rotation_delay = delay;
     }
 
-    /// A statement came in a session whose peer has proven `via` with the signing key `sign`. What the answer says must be
-    /// saved before it is given.
+    /// A statement came in a session whose peer has proven `via` with the signing key `sign`: what is to be answered when
+    /// it changes nothing, or `None` when it does and is for [`PeerRegistry::handle_rotation`]. Verifies both signatures
+    /// of what was not heard before.
     ///
     /// # Errors
-    /// [`Refusal::NotAllowed`] for an old key that is not known or was revoked, or a new one that was revoked or is known
-    /// for itself; [`Refusal::Unconfirmed`] when the old key's signing key is not the one that is pinned; what is wrong with
-    /// the statement; [`Error::Config`] when the permissions file could not be read.
+    /// [`Refusal::NotAllowed`] for an old key that is not known or was revoked, or a new one that was revoked;
+    /// [`Refusal::Unconfirmed`] when the old key's signing key is not the one that is pinned, the new key is known for
+    /// itself, or the owner has kept the old one; what is wrong with the statement; [`Error::Config`] when the permissions
+    /// file could not be read.
+    pub fn judge_rotation(&self, said: &Rotation, via: &PublicKey, sign: &[u8; 32]) -> Result<Option<Rotated>> {
+        if *via != said.old && *via != said.new {
+            return Err(Error::malformed("rotation", "it is about other keys than the one that says it"));
+        }
+        let (old, new) = (said.old, said.new);
+        let permission = self.access.permission(&old);
+        if let Some(known) = permission.and_then(|p| p.rotation.as_deref()) {
+            if known.statement.new == new && known.statement.new_sign == said.new_sign {
+                return Ok(Some(self.how_it_stands(&old)));
+            }
+            if known.contradicted.is_some() {
+                return Ok(Some(CONTESTED));
+            }
+        } else if self.admission(&old) != Admission::Listed || self.access.is_revoked(&new) {
+            return Err(Refusal::NotAllowed.into());
+        }
+        self.access.check_writable()?;
+        let unconfirmed = |why: &str| Err(Refusal::Unconfirmed(why.to_owned()).into());
+        if permission.is_some_and(|p| p.kept.as_deref() == Some(new.to_base64().as_str())) {
+            return unconfirmed("the owner keeps the old key");
+        }
+        said.verify()?;
+        if permission.is_some_and(|p| p.rotation.is_some()) {
+            return Ok(None);
+        }
+        match self.sign_key_of(&old) {
+            Some(pinned) if pinned == said.old_sign => {}
+            None if *via == old && *sign == said.old_sign => {}
+            _ => return unconfirmed("the old key has another signing key"),
+        }
+        // Two keys that are known apart are two nodes, and one entry cannot take the place of two.
+        if self.admission(&new) == Admission::Listed || self.access.predecessor_of(&new).is_some() {
+            return unconfirmed("the new key is known for itself already");
+        }
+        Ok(None)
+    }
+
+    /// Takes a statement in, as [`PeerRegistry::judge_rotation`] judges it. What the answer says must be saved before it is
+    /// given.
+    ///
+    /// # Errors
+    /// As there.
     pub fn handle_rotation(
         &mut self,
         said: &Rotation,
@@ -162,35 +208,10 @@ impl PeerRegistry {
         sign: &[u8; 32],
         wall: Timestamp,
     ) -> Result<Rotated> {
-        if *via != said.old && *via != said.new {
-            return Err(Error::malformed("rotation", "it is about other keys than the one that says it"));
+        if let Some(answer) = self.judge_rotation(said, via, sign)? {
+            return Ok(answer);
         }
-        said.verify()?;
-        self.access.check_writable()?;
         let (old, new) = (said.old, said.new);
-        if let Some(known) = self.access.permission(&old).and_then(|p| p.rotation.as_deref()) {
-            let same = known.statement.new == new && known.statement.new_sign == said.new_sign;
-            if !same && known.contradicted.is_none() {
-                log::error!(target: "peers", old = old.to_base64().as_str(), first = known.statement.new.to_base64().as_str(), second = new.to_base64().as_str(); "a key names two successors: somebody else has it too; decide with peers revoke or peers keep-key");
-                if let Some(known) = self.access.permissions.get_mut(&old).and_then(|p| p.rotation.as_mut()) {
-                    known.contradicted = Some(said.clone());
-                }
-            }
-            let state = if !same { Some(RotateState::Contested) } else { None };
-            return Ok(self.how_it_stands(&old, state));
-        }
-        if self.admission(&old) != Admission::Listed || self.access.is_revoked(&new) {
-            return Err(Refusal::NotAllowed.into());
-        }
-        match self.sign_key_of(&old) {
-            Some(pinned) if pinned == said.old_sign => {}
-            None if *via == old && *sign == said.old_sign => {}
-            _ => return Err(Refusal::Unconfirmed("the old key has another signing key".to_owned()).into()),
-        }
-        // Two keys that are known apart are two nodes, and one entry cannot take the place of two.
-        if self.admission(&new) == Admission::Listed || self.access.predecessor_of(&new).is_some() {
-            return Err(Refusal::Unconfirmed("the new key is known for itself already".to_owned()).into());
-        }
         let named = NamedSuccessor {
             statement: said.clone(),
             since: self.judged(wall),
@@ -198,10 +219,16 @@ impl PeerRegistry {
             contradicted: None,
         };
         let fresh = || Permission { key: old.to_base64(), ..Permission::default() };
-        self.access.permissions.entry(old).or_insert_with(fresh).rotation = Some(Box::new(named));
+        let entry = self.access.permissions.entry(old).or_insert_with(fresh);
+        if let Some(known) = &mut entry.rotation {
+            log::error!(target: "peers", old = old.to_base64().as_str(), first = known.statement.new.to_base64().as_str(), second = new.to_base64().as_str(); "a key names two successors: somebody else has it too; decide with peers revoke or peers keep-key");
+            known.contradicted = Some(said.clone());
+            return Ok(CONTESTED);
+        }
+        entry.rotation = Some(Box::new(named));
         log::warn!(target: "peers", old = old.to_base64().as_str(), new = new.to_base64().as_str(); "a key names its successor");
         self.follow_due(wall);
-        Ok(self.how_it_stands(&old, None))
+        Ok(self.how_it_stands(&old))
     }
 
     /// A key has proven itself in a session, with this signing key: perhaps it is the successor that one waits for. `true`
@@ -297,17 +324,17 @@ impl PeerRegistry {
         succession.due.is_some_and(|due| due.unix_nanos() <= self.judged(wall).unix_nanos())
     }
 
-    fn how_it_stands(&self, old: &PublicKey, state: Option<RotateState>) -> Rotated {
-        let succession = self.succession(old);
-        let state = state.unwrap_or(match &succession {
-            Some(s) if s.due.is_none() => RotateState::Followed,
-            Some(s) if s.contested => RotateState::Contested,
-            _ => RotateState::Pending,
-        });
-        let due = succession.and_then(|s| s.due).filter(|_| state == RotateState::Pending);
-        Rotated { state, due }
+    fn how_it_stands(&self, old: &PublicKey) -> Rotated {
+        match self.succession(old) {
+            Some(s) if s.contested => CONTESTED,
+            Some(Succession { due: Some(due), .. }) => Rotated { state: RotateState::Pending, due: Some(due) },
+            _ => Rotated { state: RotateState::Followed, due: None },
+        }
     }
 }
+
+/// The answer to whoever names one of two successors.
+const CONTESTED: Rotated = Rotated { state: RotateState::Contested, due: None };
 
 #[cfg(test)]
 mod tests {
@@ -431,6 +458,9 @@ mod tests {
         // The owner decides, and it begins anew.
         registry.access_mut().keep_key(&old.public_key()).unwrap();
         assert!(registry.access_mut().keep_key(&old.public_key()).is_err());
+        let told = says(&mut registry, &first, &old, 101).unwrap_err();
+        assert!(told.to_string().contains("owner keeps"), "{told}");
+        let (new, first) = (node(4), Rotation::new(&old, &node(4), 3));
         says(&mut registry, &first, &old, 101).unwrap();
         proves(&mut registry, &new, 101);
         assert!(registry.follow_due(at(125)));

@@ -106,6 +106,13 @@ pub(crate) fn member(seed: u64, grants: Grants) -> Member {
 }
 
 impl Member {
+    /// The same key in a new session.
+    pub(crate) fn anew(mut self, shake: Shake) -> Member {
+        let (conn, keys) = shake.finish(&mut self.world, "member", "rig");
+        let Some(LinkKeys::Secure { send, receive, .. }) = keys else { panic!("no session") };
+        Member { conn, half: send, opener: FrameOpener::new(receive, 1 << 20), read: 1, ..self }
+    }
+
     /// Seals and sends any plain frame.
     pub(crate) fn raw(&mut self, plain: &[u8]) {
         let mut frame = plain.to_vec();

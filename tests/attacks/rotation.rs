@@ -54,6 +54,24 @@ fn a_thief_of_a_key_gets_nothing_for_a_day_in_which_its_owner_can_stop_him() {
     assert_eq!(standing(&one.world, &thiefs).0, Admission::Refused);
     assert_eq!(standing(&one.world, &old).1, Grants::CONTROLLER);
     served(&mut one.world);
+    // Said again, it is refused.
+    let shake = Shake::new(&old, old.info().clone(), &one.world.key("rig"), 9);
+    let mut again = one.anew(shake);
+    let reply = again.ask(&says(&Rotation::new(&old, &thiefs, 2))).unwrap();
+    assert!(reply.payload.as_str().contains("owner keeps"), "{reply:?}");
+}
+
+#[test]
+fn statements_without_end_fill_no_log_and_cost_little() {
+    let mut one = member(410, Grants::NONE);
+    let old = stolen(&one.world, "member");
+    let said = Rotation::new(&old, &node(410), 1);
+    for n in 0..20 {
+        let reply = one.ask(&says(&said)).unwrap();
+        assert_eq!(reply.kind == MessageType::Rotated, n < 8, "{n}: {reply:?}");
+    }
+    assert_eq!(one.world.audit_of("rig").iter().filter(|line| line["what"] == "rotate").count(), 1);
+    served(&mut one.world);
 }
 
 #[test]
