@@ -8,6 +8,8 @@ mod access;
 mod audit;
 #[path = "cli/bad_input.rs"]
 mod bad_input;
+#[path = "cli/bench.rs"]
+mod bench;
 #[path = "cli/bundle.rs"]
 mod bundle;
 #[path = "cli/cycle.rs"]

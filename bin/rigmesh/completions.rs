@@ -22,6 +22,7 @@ const COMMANDS: &[Entry] = &[
             "--uplink",
             "--open",
             "--require-secure",
+            "--memory-budget",
             "--dht",
             "--bootstrap",
             "--dht-bind",

@@ -117,7 +117,15 @@ fn configure(paths: &Paths, args: &Serve) -> Result<Config, Exit> {
     if !config.dht && (args.dht_bind.is_some() || !args.bootstrap.is_empty()) {
         return Err(Exit::usage("--bootstrap and --dht-bind go with --dht"));
     }
+    if args.memory_budget.is_some() {
+        config.memory_budget_mib = args.memory_budget;
+    }
     config.check()?;
+    let fitted = config.within_budget();
+    if fitted.connections_max < config.connections_max {
+        log::info!(target: "node", connections_max = fitted.connections_max, message_bytes_max = fitted.message_bytes_max; "the memory budget lowers the limits");
+    }
+    config = fitted;
     if config.tls_cert.is_none() && config.tls_key.is_none() && paths.tls_cert().exists() {
         config.tls_cert = Some(paths.tls_cert());
         config.tls_key = Some(paths.tls_key());

@@ -65,7 +65,8 @@ impl Link {
 /// All links of the node.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
-    all: BTreeMap<LinkId, Link>,
+    /// Boxed: the nodes of a tree have room for eleven, used or not.
+    all: BTreeMap<LinkId, Box<Link>>,
     active: BTreeMap<PublicKey, LinkId>,
     /// The same by node id.
     active_peers: BTreeMap<String, LinkId>,
@@ -99,16 +100,16 @@ pub(crate) enum Promotion {
 
 impl Links {
     pub(crate) fn insert(&mut self, id: LinkId, link: Link) {
-        self.all.insert(id, link);
+        self.all.insert(id, Box::new(link));
         self.refresh_timer(id);
     }
 
     pub(crate) fn link(&self, id: LinkId) -> Option<&Link> {
-        self.all.get(&id)
+        self.all.get(&id).map(|link| &**link)
     }
 
     pub(crate) fn link_mut(&mut self, id: LinkId) -> Option<&mut Link> {
-        self.all.get_mut(&id)
+        self.all.get_mut(&id).map(|link| &mut **link)
     }
 
     /// Takes a link out. `Some((link, true))`: it was the peer's active link and no other took its place.
@@ -118,7 +119,7 @@ impl Links {
         if let Some(at) = self.due_at.remove(&id) {
             self.due.remove(&(at, id));
         }
-        Some((link, alone))
+        Some((*link, alone))
     }
 
     /// A link is closing: no more is sent over it. If it was the peer's active one, the proven one heard last takes
@@ -157,12 +158,12 @@ impl Links {
 
     /// All active links.
     pub(crate) fn actives(&self) -> impl Iterator<Item = (LinkId, &Link)> {
-        self.active.values().filter_map(|id| self.all.get(id).map(|l| (*id, l)))
+        self.active.values().filter_map(|id| self.all.get(id).map(|l| (*id, &**l)))
     }
 
     /// All links.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
-        self.all.iter().map(|(id, l)| (*id, l))
+        self.all.iter().map(|(id, l)| (*id, &**l))
     }
 
     pub(crate) fn is_active(&self, id: LinkId) -> bool {

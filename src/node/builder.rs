@@ -216,6 +216,7 @@ impl NodeBuilder {
     pub fn start(self) -> Result<Node> {
         let config = self.config.unwrap_or_default();
         config.check()?;
+        let config = config.within_budget();
         let paths = match self.paths {
             Some(paths) => paths,
             None => Paths::xdg()?,
@@ -251,7 +252,7 @@ impl NodeBuilder {
             audit.open(clock.now().wall);
         }
         let threads = Arc::new(Threads::default());
-        let (control, inbox, queues) = queues();
+        let (control, inbox, queues) = queues(config.shares().map(|shares| shares.waiting_bytes));
         let listener = self.listen.as_deref().map(Listener::bind).transpose()?;
         let dialogue = dialogue_config(&config, &identity, self.miners.is_some());
         let caps = &dialogue.announcement.caps;

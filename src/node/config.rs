@@ -78,6 +78,9 @@ pub struct Config {
     pub drain_ms: u64,
     /// Park at once when there is nothing to do, instead of yielding for a few microseconds first.
     pub low_power: bool,
+    /// MiB of memory that this node may take with its connections and queues; limits that would exceed it are lowered
+    /// ([`Config::within_budget`]). What miners take is theirs. None: the limits as they stand here.
+    pub memory_budget_mib: Option<u32>,
     /// Whether keys with the grant `deploy` may install miners here.
     pub deploys: bool,
     /// Whether commands that change something are recorded, given and taken: in the folder `audit`, line by line, each synced
@@ -171,6 +174,7 @@ impl Default for Config {
             log_lines_max: 1000,
             drain_ms: 3000,
             low_power: false,
+            memory_budget_mib: None,
             deploys: true,
             audit: true,
             rotation_delay_s: ROTATION_DELAY.as_secs(),
@@ -245,6 +249,7 @@ impl Config {
         if !(64 << 10..=64 << 20).contains(&self.message_bytes_max) {
             return wrong("message_bytes_max", "must be between 65536 and 67108864");
         }
+        self.check_budget()?;
         if self.queue_bytes_max < self.message_bytes_max {
             return wrong("queue_bytes_max", "must be at least message_bytes_max");
         }

@@ -2,6 +2,7 @@
 //! channels; dropping the [`Node`] stops everything it started.
 
 mod audit;
+mod budget;
 mod builder;
 mod config;
 pub mod control;

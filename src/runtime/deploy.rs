@@ -39,9 +39,10 @@ pub(crate) struct DepotHands {
 
 /// The dispatcher's handle on the thread.
 pub(crate) struct DepotThread {
-    tasks: Sender<DepotTask>,
+    /// Boxed: the queue's slots are there from the start, and a task is large.
+    tasks: Sender<Box<DepotTask>>,
     /// What the thread needs, until it is started.
-    waiting: Option<(Receiver<DepotTask>, DepotHands)>,
+    waiting: Option<(Receiver<Box<DepotTask>>, DepotHands)>,
     threads: Arc<Threads>,
 }
 
@@ -59,11 +60,11 @@ impl DepotThread {
                 log::error!(target: "deploy", "{e}");
             }
         }
-        let task = match self.tasks.try_send(task) {
+        let task = match self.tasks.try_send(Box::new(task)) {
             Ok(()) => return None,
             Err(e) => e.into_inner(),
         };
-        match task {
+        match *task {
             DepotTask::Offer { pull, .. } => Some(DepotEvent::Offered { pull, result: Err(Error::Busy), mark: None }),
             DepotTask::Store { pull, index, .. } => Some(DepotEvent::Stored { pull, index, result: Err(Error::Busy) }),
             DepotTask::Install { pull, .. } => {
@@ -85,10 +86,10 @@ impl DepotThread {
     }
 }
 
-fn run(queue: &Receiver<DepotTask>, hands: DepotHands) {
+fn run(queue: &Receiver<Box<DepotTask>>, hands: DepotHands) {
     let mut worker = Worker { hands, cache: ChunkCache::default(), depot: None };
     for task in queue {
-        if let Some(event) = worker.work(task) {
+        if let Some(event) = worker.work(*task) {
             worker.hands.inbox.send(Event::Mesh(Input::Depot(event)));
         }
     }

@@ -93,7 +93,7 @@ impl Dispatcher {
         let (mut bytes, mut events) = (0, 0);
         while bytes < TURN_BYTES && events < TURN_EVENTS {
             match self.queues.asks.try_recv() {
-                Ok(ask) => bytes += self.take_ask(ask),
+                Ok(ask) => bytes += self.take_ask(*ask),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
             events += 1;
@@ -121,7 +121,7 @@ impl Dispatcher {
             None => crossbeam_channel::never(),
         };
         select_biased! {
-            recv(self.queues.asks) -> ask => if let Ok(ask) = ask { self.take_ask(ask); } else { self.shut_down() },
+            recv(self.queues.asks) -> ask => if let Ok(ask) = ask { self.take_ask(*ask); } else { self.shut_down() },
             recv(self.queues.events) -> event => if let Ok(event) = event { self.take_event(event); },
             recv(timer) -> _ => {}
         }

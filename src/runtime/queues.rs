@@ -12,10 +12,9 @@ use std::sync::Arc;
 
 /// Length of both queues. 64 instead of 1,024 cost three quarters of the throughput.
 const QUEUE: usize = 1024;
-/// Bytes waiting in the inbox, all connections together; a reader beyond it waits, so TCP pushes back.
-const INBOX_BYTES: usize = 16 << 20;
-/// Bytes waiting in the control queue; beyond it a call fails with `Busy`.
-const CONTROL_BYTES: usize = 16 << 20;
+/// Bytes waiting in the inbox, all connections together; a reader beyond it waits, so TCP pushes back. As many may wait in the
+/// control queue; beyond it a call fails with `Busy`.
+const WAITING_BYTES: usize = 16 << 20;
 
 /// What reaches the dispatcher from other threads.
 pub(crate) enum Event {
@@ -77,6 +76,7 @@ impl Credit {
 pub(crate) struct InboxSender {
     events: Sender<Event>,
     credit: Arc<Credit>,
+    bytes_max: usize,
 }
 
 impl InboxSender {
@@ -91,7 +91,7 @@ impl InboxSender {
 
     /// What a peer sent and holds so many bytes.
     pub(crate) fn send_sized(&self, input: Input, bytes: usize) -> bool {
-        let bytes = bytes.min(INBOX_BYTES);
+        let bytes = bytes.min(self.bytes_max);
         self.credit.take(bytes);
         self.events.send(Event::Message(input, bytes)).is_ok()
     }
@@ -100,7 +100,7 @@ impl InboxSender {
 /// The way to the dispatcher for handles. Never blocks.
 #[derive(Clone)]
 pub(crate) struct ControlSender {
-    asks: Sender<Ask>,
+    asks: Sender<Box<Ask>>,
     credit: Arc<Credit>,
 }
 
@@ -110,7 +110,7 @@ impl ControlSender {
         if !self.credit.try_take(bytes) {
             return Err(Error::Busy);
         }
-        self.asks.try_send(Ask { command, reply, bytes }).map_err(|e| {
+        self.asks.try_send(Box::new(Ask { command, reply, bytes })).map_err(|e| {
             self.credit.give(bytes);
             if e.is_full() { Error::Busy } else { Error::ShuttingDown }
         })
@@ -119,7 +119,8 @@ impl ControlSender {
 
 /// Both queues.
 pub(crate) struct Queues {
-    pub(crate) asks: Receiver<Ask>,
+    /// Boxed: the queue's slots are there from the start, and a command is large.
+    pub(crate) asks: Receiver<Box<Ask>>,
     pub(crate) events: Receiver<Event>,
     pub(crate) control_credit: Arc<Credit>,
     pub(crate) inbox_credit: Arc<Credit>,
@@ -134,12 +135,13 @@ impl Drop for Queues {
     }
 }
 
-/// Makes the queues.
-pub(crate) fn queues() -> (ControlSender, InboxSender, Queues) {
+/// Makes the queues, with so many bytes waiting in each.
+pub(crate) fn queues(waiting_bytes: Option<usize>) -> (ControlSender, InboxSender, Queues) {
     let (asks_in, asks) = bounded(QUEUE);
     let (events_in, events) = bounded(QUEUE);
-    let (control_credit, inbox_credit) = (Credit::new(CONTROL_BYTES), Credit::new(INBOX_BYTES));
+    let bytes_max = waiting_bytes.unwrap_or(WAITING_BYTES);
+    let (control_credit, inbox_credit) = (Credit::new(bytes_max), Credit::new(bytes_max));
     let control = ControlSender { asks: asks_in, credit: control_credit.clone() };
-    let inbox = InboxSender { events: events_in, credit: inbox_credit.clone() };
+    let inbox = InboxSender { events: events_in, credit: inbox_credit.clone(), bytes_max };
     (control, inbox, Queues { asks, events, control_credit, inbox_credit })
 }

@@ -93,9 +93,19 @@ impl Hand {
         initiator
     }
 
+    /// Reads the answer.
+    fn ack(&mut self) -> String {
+        let WsMessage::Text(ack) = self.ws.read().unwrap() else { panic!("no ack") };
+        ack.as_str().to_owned()
+    }
+
     /// Reads the answer and sends the third message.
     fn prove(&mut self, initiator: Initiator) -> Came {
-        let WsMessage::Text(ack) = self.ws.read().unwrap() else { panic!("no ack") };
+        let ack = self.ack();
+        self.prove_by(initiator, &ack)
+    }
+
+    fn prove_by(&mut self, initiator: Initiator, ack: &str) -> Came {
         match initiator.handle_ack(&self.own, &self.security, ack.as_bytes(), |_| Known::default()) {
             Ok(Dialled { established, keys, proof }) => {
                 self.ws.send(WsMessage::binary(proof.unwrap())).unwrap();
@@ -202,7 +212,10 @@ fn of_two_that_come_at_once_with_the_right_code_one_is_taken() {
     let farm = farm(Config::default());
     let (mut a, mut b) = (Hand::new(1, 2, &farm.at), Hand::new(2, 3, &farm.at));
     let (first, second) = (a.begin(&farm.link.code, false, |t| t), b.begin(&farm.link.code, false, |t| t));
-    assert!(matches!(a.prove(first), Came::Proved(..)) && matches!(b.prove(second), Came::Proved(..)));
+    // Both are half open before either proves itself.
+    let (to_a, to_b) = (a.ack(), b.ack());
+    assert!(matches!(a.prove_by(first, &to_a), Came::Proved(..)));
+    assert!(matches!(b.prove_by(second, &to_b), Came::Proved(..)));
     let told = [a.frame().is_some(), b.frame().is_some()];
     assert_eq!(told.iter().filter(|told| **told).count(), 1, "{told:?}");
     assert_eq!(farm.commanding(), 1);

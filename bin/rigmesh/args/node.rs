@@ -96,6 +96,9 @@ pub(crate) struct Serve {
     /// refuse peers that have no secure sessions, such as Go nodes
     #[argh(switch)]
     pub(crate) require_secure: bool,
+    /// the memory, in MiB, that the node may take with its connections and queues: limits that exceed it are lowered
+    #[argh(option)]
+    pub(crate) memory_budget: Option<u32>,
     /// take part in the DHT: a rig says there where it is, a controller finds rigs there
     #[argh(switch)]
     pub(crate) dht: bool,

@@ -78,10 +78,10 @@ impl Executor<'_> {
     /// From a dial to a proven link, again and again.
     fn measure_connects(&self, peer: &str, bounds: Bounds) -> Result<Value> {
         let _ = self.controller.disconnect(peer);
-        let (mut times, begun) = (Vec::new(), Instant::now());
+        let (mut times, mut secure, begun) = (Vec::new(), false, Instant::now());
         while goes_on(bounds, times.len(), begun) {
             let at = Instant::now();
-            self.controller.connect(peer)?;
+            secure = self.controller.connect(peer)?.secure;
             times.push(at.elapsed());
             self.controller.disconnect(peer)?;
             // The goodbye is on its way: the next dial must not meet this link.
@@ -89,12 +89,12 @@ impl Executor<'_> {
                 std::thread::yield_now();
             }
         }
-        Ok(self.with_limits(figures("connect", &mut times, begun.elapsed()), peer))
+        Ok(self.with_limits(figures("connect", &mut times, begun.elapsed()), secure))
     }
 
     /// One request and its answer at a time.
     fn measure_round_trips(&self, peer: &str, bounds: Bounds) -> Result<Value> {
-        self.controller.connect(peer)?;
+        let secure = self.controller.connect(peer)?.secure;
         self.controller.ping(peer)?;
         let (mut times, begun) = (Vec::new(), Instant::now());
         while goes_on(bounds, times.len(), begun) {
@@ -102,12 +102,12 @@ impl Executor<'_> {
             self.controller.ping(peer)?;
             times.push(at.elapsed());
         }
-        Ok(self.with_limits(figures("rtt", &mut times, begun.elapsed()), peer))
+        Ok(self.with_limits(figures("rtt", &mut times, begun.elapsed()), secure))
     }
 
     /// Requests and their answers, many under way.
     fn measure_throughput(&self, peer: &str, bounds: Bounds) -> Result<Value> {
-        self.controller.connect(peer)?;
+        let secure = self.controller.connect(peer)?.secure;
         let (reply, answers) = bounded(WINDOW);
         let (mut under_way, mut sent, mut times, begun) = (0usize, 0usize, Vec::new(), Instant::now());
         let payload = Payload::Ping(Ping { sent_at: self.shared.clock.now().wall.unix_millis(), rigmesh: None });
@@ -137,7 +137,7 @@ impl Executor<'_> {
             }
         }
         let row = figures("throughput", &mut times, begun.elapsed());
-        Ok(with(self.with_limits(row, peer), "under_way", json!(WINDOW)))
+        Ok(with(self.with_limits(row, secure), "under_way", json!(WINDOW)))
     }
 
     /// The statistics of all rigs at once, again and again.
@@ -156,10 +156,8 @@ impl Executor<'_> {
     }
 
     /// The limits that a figure was measured under: a node that paces its peers is not slow.
-    fn with_limits(&self, row: Value, peer: &str) -> Value {
+    fn with_limits(&self, row: Value, secure: bool) -> Value {
         let config = &self.shared.config;
-        let transport = crate::node::Transport { shared: self.shared.clone() };
-        let secure = transport.connection(peer).ok().flatten().map(|link| link.secure);
         let limits = json!({
             "rate_per_s": config.rate_per_s,
             "burst": config.burst,
