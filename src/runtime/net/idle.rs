@@ -46,8 +46,16 @@ impl IdlePeer {
     /// # Errors
     /// [`Error::Unreachable`], or why the node refused.
     pub fn connect(at: SocketAddr, manner: IdleManner, rng: &mut Rng) -> Result<IdlePeer> {
+        let peer = Identity::generate("idle", Role::Controller, Clock::start().now().wall, rng)?;
+        IdlePeer::connect_as(at, manner, &peer, rng)
+    }
+
+    /// The same under a key of the caller's.
+    ///
+    /// # Errors
+    /// As [`IdlePeer::connect`].
+    pub fn connect_as(at: SocketAddr, manner: IdleManner, peer: &Identity, rng: &mut Rng) -> Result<IdlePeer> {
         let clock = Clock::start();
-        let peer = Identity::generate("idle", Role::Controller, clock.now().wall, rng)?;
         let broken = |e: &dyn std::fmt::Display| Error::Unreachable(format!("{at}: {e}"));
         let socket = Arc::new(TcpStream::connect_timeout(&at, STEP).map_err(|e| broken(&e))?);
         let session = match manner.tls {
@@ -65,14 +73,14 @@ impl IdlePeer {
             .map_err(|e| broken(&e))?;
         let security = match manner.plain {
             true => Security::Off,
-            false => Security::On { statement: Box::new(Statement::new(&peer, Vec::new(), 1 << 20)), required: true },
+            false => Security::On { statement: Box::new(Statement::new(peer, Vec::new(), 1 << 20)), required: true },
         };
         let mut challenges = Challenges::new();
         let (initiator, first) =
-            Initiator::start(&peer, Expect::Anyone, &security, None, clock.now(), rng, &mut challenges)?;
+            Initiator::start(peer, Expect::Anyone, &security, None, clock.now(), rng, &mut challenges)?;
         ws.send(WsMessage::text(String::from_utf8_lossy(&first).into_owned())).map_err(|e| broken(&e))?;
         let ack = ws.read().map_err(|e| broken(&e))?.into_data();
-        let dialled = initiator.handle_ack(&peer, &security, &ack, |_| Known::default())?;
+        let dialled = initiator.handle_ack(peer, &security, &ack, |_| Known::default())?;
         if let Some(proof) = dialled.proof {
             ws.send(WsMessage::binary(proof)).map_err(|e| broken(&e))?;
         }

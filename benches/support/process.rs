@@ -1,0 +1,53 @@
+//! A serving node as a process of its own, and what the system says of it.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+/// A node that is ended with this.
+pub(crate) struct Serving {
+    child: Child,
+    /// Where it listens.
+    pub(crate) at: SocketAddr,
+}
+
+impl Serving {
+    /// Starts it, and waits for the line in which it says where it listens.
+    pub(crate) fn start(command: &mut Command) -> Serving {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let at = lines.find_map(|line| {
+            let from = line.find("127.0.0.1:")?;
+            let address = |c: &char| c.is_ascii_digit() || matches!(c, '.' | ':');
+            line[from..].chars().take_while(address).collect::<String>().parse().ok()
+        });
+        // Whatever it says later is read by nobody, and must not end it.
+        std::thread::spawn(move || lines.for_each(drop));
+        Serving { child, at: at.unwrap() }
+    }
+
+    /// A number of `/proc/PID/status`, such as `VmRSS` in KiB.
+    pub(crate) fn status(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Its open files and sockets.
+    #[allow(dead_code, reason = "not every bench asks")]
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The binary under measurement: this build's, or the one that `RIGMESH_BINARY` names, such as the static one that is shipped.
+pub(crate) fn binary() -> String {
+    std::env::var("RIGMESH_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_rigmesh").to_owned())
+}
