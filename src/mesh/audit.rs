@@ -6,6 +6,7 @@ use super::intents::grant_for_intent;
 use super::io::{JobResult, Permit, Work};
 use crate::base::{Result, Timestamp};
 use crate::bundle::ObjectManifest;
+use crate::identity::PublicKey;
 use crate::message::{Deploy, Grant, KeepKey, MessageType, Payload, RawPayload, Revoke, Rollback, StopMiner};
 use crate::peers::{AccessChange, AuditBegin, AuditEntry, AuditMark};
 use crate::wire::ueps::{intent, intent_name};
@@ -89,6 +90,11 @@ impl AuditCommand {
         AuditCommand::new(kind.as_str(), json!({ "miner": miner }))
     }
 
+    /// What becomes of a key: `revoke`, `keep_key`.
+    pub(crate) fn of_key(kind: &MessageType, key: &PublicKey) -> AuditCommand {
+        AuditCommand::new(kind.as_str(), json!({ "key": key }))
+    }
+
     pub(crate) fn rollback(miner: &str, slot: Option<u32>) -> AuditCommand {
         AuditCommand::new(MessageType::Rollback.as_str(), json!({ "miner": miner, "slot": slot }))
     }
@@ -151,8 +157,7 @@ impl AuditCommand {
             Payload::Grant(Grant { key, grants, until, .. }) => {
                 AuditCommand::new(kind.as_str(), json!({ "key": key, "grants": grants, "until": until }))
             }
-            Payload::Revoke(Revoke { key }) => AuditCommand::new(kind.as_str(), json!({ "key": key })),
-            Payload::KeepKey(KeepKey { key }) => AuditCommand::new(kind.as_str(), json!({ "key": key })),
+            Payload::Revoke(Revoke { key }) | Payload::KeepKey(KeepKey { key }) => AuditCommand::of_key(&kind, key),
             Payload::Rollback(Rollback { name, slot }) => AuditCommand::rollback(name, *slot),
             Payload::Deploy(deploy) => AuditCommand::bundle(deploy),
             Payload::DeployOffer(offer) => AuditCommand::object(&offer.t, None, &offer.profile, offer.activate),
@@ -188,15 +193,11 @@ impl Work {
                 let args = json!({ "key": key, "grants": grants, "until": until });
                 AuditCommand::new(MessageType::Grant.as_str(), args)
             }
-            Work::Access { key, change: AccessChange::Keep } => {
-                AuditCommand::new(MessageType::KeepKey.as_str(), json!({ "key": key }))
-            }
+            Work::Access { key, change: AccessChange::Keep } => AuditCommand::of_key(&MessageType::KeepKey, key),
             Work::Rotate { said, .. } => {
                 AuditCommand::new(MessageType::Rotate.as_str(), json!({ "old": said.old, "new": said.new }))
             }
-            Work::Access { key, change: AccessChange::Revoke } => {
-                AuditCommand::new(MessageType::Revoke.as_str(), json!({ "key": key }))
-            }
+            Work::Access { key, change: AccessChange::Revoke } => AuditCommand::of_key(&MessageType::Revoke, key),
             Work::Intent(job) => {
                 let packet = job.packet.packet();
                 return AuditCommand::packet(packet.header().intent, packet.payload());

@@ -330,7 +330,7 @@ impl Executor<'_> {
         if *rigs != Rigs::default() {
             return self.on_rigs(rigs, each, |peers| self.controller.sweep_revoke(peers, &key));
         }
-        let command = AuditCommand::new("revoke", json!({ "key": key.to_base64() }));
+        let command = AuditCommand::of_key(&MessageType::Revoke, &key);
         self.shared.record_if_possible(&command, || self.shared.registry.revoke(&key))?;
         self.shared.control.send(Command::AccessChanged, None, 0)?;
         self.row_of_key(&key, each)

@@ -6,7 +6,7 @@ use super::rows::with;
 use super::{Rigs, Summary};
 use crate::base::{Error, Result};
 use crate::mesh::{Answer, AuditCommand, Command};
-use crate::message::{AuditTail, RotateState};
+use crate::message::{AuditTail, MessageType};
 use crate::peers::{Admission, Succession};
 use crate::runtime::files::identity::IdentityFiles;
 use serde_json::json;
@@ -36,9 +36,9 @@ impl Executor<'_> {
         let mut summary = Summary { asked: known.len(), failed: 0 };
         for (peer, key) in known {
             let (state, due, why) = match told.get(&key) {
-                Some(Ok(rotated)) => (state_word(rotated.state), rotated.due, None),
-                Some(Err(why)) => ("refused", None, Some(why)),
-                None => ("not_told", None, None),
+                Some(Ok(rotated)) => (json!(rotated.state), rotated.due, None),
+                Some(Err(why)) => (json!("refused"), None, Some(why)),
+                None => (json!("not_told"), None, None),
             };
             summary.failed += usize::from(why.is_some());
             let row = json!({ "rig": peer.label(), "id": peer.id, "state": state, "due": due, "new": statement.new });
@@ -53,7 +53,7 @@ impl Executor<'_> {
         if *rigs != Rigs::default() {
             return self.on_rigs(rigs, each, |peers| self.controller.sweep_keep_key(peers, &key));
         }
-        let command = AuditCommand::new("keep_key", json!({ "key": key.to_base64() }));
+        let command = AuditCommand::of_key(&MessageType::KeepKey, &key);
         self.shared.record_if_possible(&command, || self.shared.registry.keep_key(&key))?;
         self.shared.control.send(Command::AccessChanged, None, 0)?;
         self.row_of_key(&key, each)
@@ -94,13 +94,5 @@ impl Executor<'_> {
         format!(
             "{name} gets a new key at {due}{waits}; if its owner does not know of that: rigmesh peers keep-key {old}"
         )
-    }
-}
-
-fn state_word(state: RotateState) -> &'static str {
-    match state {
-        RotateState::Pending => "pending",
-        RotateState::Contested => "contested",
-        RotateState::Followed => "followed",
     }
 }
