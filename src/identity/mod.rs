@@ -13,6 +13,7 @@ mod keys;
 mod node;
 mod rotation;
 mod sealed;
+mod secrets;
 mod sign;
 
 pub use address::Address;

@@ -1,6 +1,7 @@
 //! The public description of a node, its role, and a node's own identity.
 
-use super::{NodeId, PublicKey, SecretKey, SignKey};
+use super::secrets::SharedSecrets;
+use super::{NodeId, PublicKey, SecretKey, SharedSecret, SignKey};
 use crate::base::{Error, Result, Rng, Timestamp, is_plain_name, quote_value};
 use crate::formats::reading::{null_is_default, object_only};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -162,6 +163,7 @@ pub struct Identity {
     sign: SignKey,
     info: NodeIdentity,
     key: PublicKey,
+    shared: SharedSecrets,
 }
 
 impl Identity {
@@ -186,7 +188,7 @@ impl Identity {
             created_at: now,
             role,
         };
-        Ok(Identity { secret, sign, info, key })
+        Ok(Identity { secret, sign, info, key, shared: SharedSecrets::default() })
     }
 
     /// Puts together what was stored. Name and role are taken as they are (a Go node writes any name).
@@ -198,7 +200,7 @@ impl Identity {
         if info.checked_key()? != key {
             return Err(Error::malformed("identity", "publicKey does not belong to the private key"));
         }
-        Ok(Identity { secret, sign, info, key })
+        Ok(Identity { secret, sign, info, key, shared: SharedSecrets::default() })
     }
 
     /// The node id.
@@ -219,6 +221,14 @@ impl Identity {
     /// The X25519 private key.
     pub fn secret(&self) -> &SecretKey {
         &self.secret
+    }
+
+    /// The secret shared with the owner of `peer`, as [`SecretKey::shared_secret`] makes it; those of late are kept.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn shared_secret(&self, peer: &PublicKey) -> Result<SharedSecret> {
+        self.shared.get(&self.secret, peer)
     }
 
     /// The signing key.

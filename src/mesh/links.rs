@@ -4,10 +4,11 @@
 use super::found::LinkGossip;
 use super::io::{DialId, LinkId, LinkInfo};
 use super::renewal::Renewal;
-use crate::base::{Error, Time, Timestamp};
-use crate::identity::{Address, NodeIdentity, PublicKey};
+use crate::base::{Error, Result, Time, Timestamp};
+use crate::identity::{Address, Identity, NodeIdentity, PublicKey};
 use crate::session::{Dialogue, InboundLimits, Side};
 use crate::wire::ueps::{Key, ReplayWindow};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,8 +34,8 @@ pub(crate) struct Link {
     pub(crate) certificate: Option<[u8; 32]>,
     pub(crate) dialogue: Dialogue,
     pub(crate) limits: Arc<InboundLimits>,
-    /// For UEPS packets both ways.
-    pub(crate) ueps_key: Key,
+    /// See [`Link::packet_key`].
+    pub(crate) packet_key: OnceCell<Box<Key>>,
     /// Packets that came over this link.
     pub(crate) packets: ReplayWindow,
     pub(crate) since: Timestamp,
@@ -56,6 +57,18 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// The key of UEPS packets both ways. It takes curve work, and most links never carry a packet, so the first one makes it.
+    ///
+    /// # Errors
+    /// None for a key that was admitted.
+    pub(crate) fn packet_key(&self, own: &Identity) -> Result<&Key> {
+        if let Some(key) = self.packet_key.get() {
+            return Ok(key);
+        }
+        let key = Key::for_link(own.shared_secret(&self.key)?.as_bytes());
+        Ok(self.packet_key.get_or_init(|| Box::new(key)))
+    }
+
     /// Whether the peer announced this extension.
     pub(crate) fn speaks(&self, cap: &str) -> bool {
         self.caps.iter().any(|c| c == cap)

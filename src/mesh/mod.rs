@@ -39,7 +39,7 @@ pub(crate) use marks::MarksTable;
 pub(crate) use rotation::{ROTATE1, meant};
 
 use crate::base::{Error, Now, Refusal, Result, Rng, Time, Timestamp};
-use crate::identity::PublicKey;
+use crate::identity::{Identity, PublicKey};
 use crate::message::{Announcement, Disconnect, DisconnectCode, ErrorCode, Message, MessageType, Payload};
 use crate::peers::{Admission, PeerRegistry};
 use crate::session::{Dialogue, DialogueConfig, Established, Lane, Opening, Verdict};
@@ -52,6 +52,7 @@ use parking_lot::RwLock;
 use renewal::{Renewal, Renewals};
 use rotation::OwnRotation;
 use rpc::Rpc;
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,9 +89,8 @@ const SUCCESSIONS_EVERY: Duration = Duration::from_secs(60);
 /// The node.
 pub(crate) struct Mesh {
     config: MeshConfig,
-    key: PublicKey,
+    identity: Arc<Identity>,
     id: String,
-    name: String,
     started: Timestamp,
     registry: Arc<RwLock<PeerRegistry>>,
     rng: Rng,
@@ -120,8 +120,7 @@ pub(crate) struct Mesh {
 impl Mesh {
     pub(crate) fn new(
         config: MeshConfig,
-        key: PublicKey,
-        name: String,
+        identity: Arc<Identity>,
         registry: Arc<RwLock<PeerRegistry>>,
         marks: MarksTable,
         rng: Rng,
@@ -130,9 +129,8 @@ impl Mesh {
         registry.write().set_time_floor(marks.saved());
         Mesh {
             config,
-            key,
-            id: key.node_id().to_string(),
-            name,
+            id: identity.id().to_string(),
+            identity,
             started: now.wall,
             registry,
             rng,
@@ -197,7 +195,7 @@ impl Mesh {
                     return;
                 }
                 let dialogue = Dialogue::new(self.config.dialogue.clone(), self.id.clone(), &established, now.mono);
-                let Established { identity, key, id, ueps_key, session, .. } = *established;
+                let Established { identity, key, id, session, .. } = *established;
                 let session_id = session.as_ref().and_then(|session| session.id.first_chunk().copied());
                 let (peer, since) = (id.to_string(), now.wall);
                 self.links.insert(
@@ -211,7 +209,7 @@ impl Mesh {
                         certificate,
                         dialogue,
                         limits,
-                        ueps_key,
+                        packet_key: OnceCell::new(),
                         packets: ReplayWindow::new(intents::REPLAYS_MAX),
                         since,
                         proven_at: None,

@@ -44,7 +44,7 @@ impl Mesh {
             self.say_goodbye(now, id, "peer not authorized", DisconnectCode::GOING_AWAY, &Refusal::NotAllowed.into());
             return false;
         }
-        let surplus = match self.links.promote(id, &self.key, now.mono) {
+        let surplus = match self.links.promote(id, &self.identity.public_key(), now.mono) {
             Promotion::Active(surplus) => surplus,
             Promotion::Kept(kept) => {
                 self.serve_waiters(now, kept, dial, &peer);

@@ -209,8 +209,12 @@ impl Mesh {
                 return self.answer_packet(done.link, asked.intent, &answer);
             }
         };
-        let me =
-            Me { id: &self.id, name: &self.name, started: self.started, frame_bytes_max: self.config.frame_bytes_max };
+        let me = Me {
+            id: &self.id,
+            name: &self.identity.info().name,
+            started: self.started,
+            frame_bytes_max: self.config.frame_bytes_max,
+        };
         let payload = worker::reply_payload(&me, now, &request, result);
         self.reply_marked(now, done.link, &request, payload, mark);
         if request.kind == MessageType::Rotate || worker::grant_needed(&request) == Some(Grants::MANAGE) {

@@ -27,6 +27,7 @@ use crate::runtime::files::rotation::RotationPhase;
 use crate::runtime::install::Installer;
 use crate::runtime::intents::Host;
 use crate::runtime::jobs::{Hands, Jobs, SaveMarks};
+use crate::runtime::net::eager::Eager;
 use crate::runtime::net::gate::{Gate, GateLimits};
 use crate::runtime::net::listen::Listener;
 use crate::runtime::net::open::{NetSettings, Opener, Replaced};
@@ -271,6 +272,7 @@ impl NodeBuilder {
             replaced,
             challenges: Mutex::new(Challenges::new()),
             rng: Mutex::new(rng.fork()),
+            eager: if config.low_power { Eager::new(0) } else { Eager::of_cores() },
             gate: Gate::new(GateLimits {
                 connections_max: config.connections_max,
                 unproven_max: config.unproven_max,
@@ -296,16 +298,7 @@ impl NodeBuilder {
             searches: config.dht,
             dial_loopback: config.dial_loopback,
         };
-        let info = identity.info();
-        let mesh = Mesh::new(
-            mesh_config,
-            identity.public_key(),
-            info.name.clone(),
-            registry.inner().clone(),
-            marks,
-            rng,
-            clock.now(),
-        );
+        let mesh = Mesh::new(mesh_config, identity.clone(), registry.inner().clone(), marks, rng, clock.now());
         let intents = Arc::new(Intents::default());
         let host = Host {
             identity: identity.clone(),

@@ -7,9 +7,9 @@ use crate::identity::CHALLENGE_BYTES;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How long a challenge is remembered: as long as a handshake may take.
-const CHALLENGE_TTL: Duration = Duration::from_secs(10);
-/// More dials than this within ten seconds forget the oldest challenge first.
+/// How long a challenge is remembered: as long as the upgrade and the handshake behind it may take.
+const CHALLENGE_TTL: Duration = Duration::from_secs(20);
+/// More dials than this within that time forget the oldest challenge first.
 const CHALLENGES_MAX: usize = 4096;
 
 /// The node's outstanding challenges, shared by all its handshakes.
@@ -24,7 +24,7 @@ impl Challenges {
         Challenges::default()
     }
 
-    /// A fresh challenge, remembered for ten seconds. One that comes with an offer of a secure session says so at its end.
+    /// A fresh challenge, remembered for twenty seconds. One that comes with an offer of a secure session says so at its end.
     pub fn issue(&mut self, now: Time, offers: bool, rng: &mut Rng) -> [u8; CHALLENGE_BYTES] {
         let mut challenge = crate::identity::generate_challenge(rng);
         if let (true, Some(end)) = (offers, challenge.last_chunk_mut()) {
@@ -56,11 +56,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_challenge_is_remembered_for_ten_seconds() {
+    fn a_challenge_is_remembered_for_twenty_seconds() {
         let (mut table, mut rng) = (Challenges::new(), Rng::from_number(1));
         let ours = table.issue(Time::from_millis(0), false, &mut rng);
-        assert!(table.is_ours(Time::from_millis(10_000), &ours));
-        assert!(!table.is_ours(Time::from_millis(10_000), &[7; 32]));
-        assert!(!table.is_ours(Time::from_millis(10_001), &ours));
+        assert!(table.is_ours(Time::from_millis(20_000), &ours));
+        assert!(!table.is_ours(Time::from_millis(20_000), &[7; 32]));
+        assert!(!table.is_ours(Time::from_millis(20_001), &ours));
     }
 }

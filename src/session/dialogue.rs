@@ -622,7 +622,6 @@ mod tests {
             identity: peer.info().clone(),
             key: peer.public_key(),
             id: peer.id(),
-            ueps_key: crate::wire::ueps::Key::for_link(&[1; 32]),
             session: None,
         };
         let announcement =

@@ -22,7 +22,6 @@ use crate::message::{
     Handshake, HandshakeAck, Message, MessageType, PROTOCOL_VERSION, Payload, RawPayload, SUPPORTED_PROTOCOL_VERSIONS,
     SecureAnswer, SecureOffer, is_protocol_version_supported,
 };
-use crate::wire::ueps;
 use serde::Deserialize;
 
 /// A handshake message may be this long; a longer one is closed with code 1009. The Go node
@@ -140,8 +139,6 @@ pub struct Established {
     pub key: PublicKey,
     /// The hash of the key.
     pub id: NodeId,
-    /// The key of UEPS packets both ways.
-    pub ueps_key: ueps::Key,
     /// In a secure session, in which the peer is proven from the start.
     pub session: Option<SessionInfo>,
 }
@@ -274,7 +271,6 @@ impl Initiator {
             return Err(Refusal::OwnKey.into());
         }
         self.expect.check(&key)?;
-        let secret = local.secret().shared_secret(&key)?;
         let pairs = self.offer.as_ref().is_some_and(|offer| offer.want.is_some());
         if let (Some(offer), Security::On { statement, .. }, Some(answer)) = (self.offer, security, &ack.secure) {
             let answer: SecureAnswer = answer.parse()?;
@@ -283,7 +279,7 @@ impl Initiator {
             }
             let own = statement.asking(offer.want.unwrap_or_default());
             let (session, proof) = offer.start.finish(&answer.m, &offer.sent, bytes, &key, &own)?;
-            let (established, keys) = proven(Side::Initiator, session, &secret);
+            let (established, keys) = proven(Side::Initiator, session);
             return Ok(Dialled { established, keys, proof: Some(proof) });
         }
         let required = matches!(security, Security::On { required: true, .. });
@@ -297,6 +293,7 @@ impl Initiator {
             };
             return Err(Refusal::Downgrade(format!("the peer answers with protocol 1.0 only, and {why}")).into());
         }
+        let secret = local.shared_secret(&key)?;
         if !verify_challenge(&self.challenge, &ack.challenge_response, &secret) {
             let detail = "the challenge response is absent or wrong: the peer does not hold the key it shows";
             return Err(Error::malformed("handshake ack", detail));
@@ -341,7 +338,6 @@ pub enum Responded {
 pub struct HalfOpen {
     answer: secure::Answer,
     ack: [u8; 32],
-    secret: SharedSecret,
     asked: Asked,
 }
 
@@ -357,7 +353,7 @@ impl HalfOpen {
     /// [`Refusal::BadProof`], [`Error::WrongKey`], or what is wrong with the peer's statement.
     pub fn handle_proof(self, bytes: &[u8]) -> Result<(Box<Established>, LinkKeys)> {
         let session = self.answer.finish(bytes, &self.ack)?;
-        Ok(proven(Side::Responder, session, &self.secret))
+        Ok(proven(Side::Responder, session))
     }
 }
 
@@ -447,10 +443,6 @@ pub fn respond(
         Ok(first) => first,
         Err(reason) => return reject(&offer.identity.id, reason.to_owned()),
     };
-    let secret = match local.secret().shared_secret(&key) {
-        Ok(secret) => secret,
-        Err(e) => return Responded::Close(e),
-    };
     let accepted = HandshakeAck { accepted: true, ..HandshakeAck::default() };
     if let Some(SecureStep { first, challenge, statement }) = first {
         let (pair, psk) = (asked != Asked::Link, known.psk.as_ref());
@@ -465,12 +457,16 @@ pub fn respond(
         return match answered {
             Ok((answer, second)) => {
                 let ack = ack(rng, &offer.identity.id, HandshakeAck { secure: Some(second), ..accepted });
-                let half_open = Box::new(HalfOpen { answer, ack: hash_of(&ack), secret, asked });
+                let half_open = Box::new(HalfOpen { answer, ack: hash_of(&ack), asked });
                 Responded::Await { ack, half_open }
             }
             Err(e) => Responded::Close(e),
         };
     }
+    let secret = match local.shared_secret(&key) {
+        Ok(secret) => secret,
+        Err(e) => return Responded::Close(e),
+    };
     // The Go node always sends a challenge; without one there is nothing to sign.
     let response = if challenge.is_empty() { Vec::new() } else { sign_challenge(challenge, &secret).to_vec() };
     let ack = ack(rng, &offer.identity.id, HandshakeAck { challenge_response: response, ..accepted });
@@ -522,12 +518,11 @@ fn agree<'a>(
 
 fn plain(side: Side, identity: NodeIdentity, key: PublicKey, secret: &SharedSecret) -> (Box<Established>, LinkKeys) {
     let keys = LinkKeys::Plain(LinkKey::from_secret(secret.as_bytes()));
-    let ueps_key = ueps::Key::for_link(secret.as_bytes());
-    (Box::new(Established { side, identity, key, id: key.node_id(), ueps_key, session: None }), keys)
+    (Box::new(Established { side, identity, key, id: key.node_id(), session: None }), keys)
 }
 
 /// Of what was said in clear nothing is used.
-fn proven(side: Side, session: Session, secret: &SharedSecret) -> (Box<Established>, LinkKeys) {
+fn proven(side: Side, session: Session) -> (Box<Established>, LinkKeys) {
     let Session { id, key, peer, send, receive } = session;
     let identity = NodeIdentity {
         id: key.node_id().to_string(),
@@ -536,8 +531,7 @@ fn proven(side: Side, session: Session, secret: &SharedSecret) -> (Box<Establish
         role: peer.role.clone(),
         ..NodeIdentity::default()
     };
-    let ueps_key = ueps::Key::for_link(secret.as_bytes());
     let keys = LinkKeys::Secure { send, receive, peer_max: peer.max };
     let session = Some(SessionInfo { id, statement: peer });
-    (Box::new(Established { side, identity, key, id: key.node_id(), ueps_key, session }), keys)
+    (Box::new(Established { side, identity, key, id: key.node_id(), session }), keys)
 }

@@ -105,7 +105,7 @@ enum Half {
 }
 
 pub(super) struct SimNode {
-    pub(super) identity: Identity,
+    pub(super) identity: Arc<Identity>,
     pub(super) security: Security,
     pub(super) registry: Arc<RwLock<PeerRegistry>>,
     pub(super) mesh: Mesh,
@@ -134,6 +134,7 @@ impl SimNode {
         let identity =
             Identity::generate(name, setup.role, wall(now, 0).wall, &mut rng).unwrap_or_else(|e| panic!("{e}"));
         let registry = Arc::new(RwLock::new(PeerRegistry::with_mode(mode)));
+        let identity = Arc::new(identity);
         let mesh = mesh(&identity, &registry, works, MarksTable::default(), rng.fork(), wall(now, 0));
         let security = match setup.secure {
             Secure::Off => Security::Off,
@@ -398,7 +399,7 @@ impl SimNode {
 }
 
 fn mesh(
-    identity: &Identity,
+    identity: &Arc<Identity>,
     registry: &Arc<RwLock<PeerRegistry>>,
     works: bool,
     marks: MarksTable,
@@ -420,7 +421,7 @@ fn mesh(
         searches: true,
         dial_loopback: false,
     };
-    Mesh::new(config, identity.public_key(), identity.info().name.clone(), registry.clone(), marks, rng, now)
+    Mesh::new(config, identity.clone(), registry.clone(), marks, rng, now)
 }
 
 fn caps() -> Vec<String> {

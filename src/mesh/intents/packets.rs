@@ -14,7 +14,7 @@ use crate::mesh::{Mesh, not_connected};
 use crate::message::{DisconnectCode, ErrorCode, Message, Payload, UepsFrame};
 use crate::peers::{Admission, Grants};
 use crate::session::Lane;
-use crate::wire::ueps::{Defect, Frame, Header, PacketBuf, Reading, Standing, decode, encode_to};
+use crate::wire::ueps::{Defect, Frame, Header, Key, PacketBuf, Reading, Standing, decode, encode_to};
 
 /// Packets of a link that are remembered. The envelopes they come in are never accepted twice anyway.
 pub(crate) const REPLAYS_MAX: usize = 1024;
@@ -60,9 +60,13 @@ impl Mesh {
         let key = link.key;
         // The reader has seen that it is a packet and nothing behind it.
         let Ok((frame, _)) = decode(bytes, Reading::Strict) else { return link.dialogue.count_dropped() };
-        let packet = match frame.verify(&link.ueps_key) {
+        let Ok(packet_key) = link.packet_key(&self.identity) else { return link.dialogue.count_dropped() };
+        let packet = match frame.verify(packet_key) {
             Ok(packet) => packet,
-            Err(_) => return self.handle_framed_answer(now, id, key, &frame),
+            Err(_) => {
+                let answers_key = packet_key.for_answers();
+                return self.handle_framed_answer(now, id, (key, &answers_key), &frame);
+            }
         };
         let asked = AskedPacket { intent: packet.header().intent, hmac: *packet.hmac() };
         let replayed = link.packets.handle_packet(&packet);
@@ -85,9 +89,9 @@ impl Mesh {
     }
 
     /// It is no request: an answer, when its key says so, and then to a packet that went over this link.
-    fn handle_framed_answer(&mut self, now: Now, id: LinkId, key: PublicKey, frame: &Frame<'_>) {
+    fn handle_framed_answer(&mut self, now: Now, id: LinkId, (key, answers_key): (PublicKey, &Key), frame: &Frame<'_>) {
         let Some(link) = self.links.link_mut(id) else { return };
-        let Ok(packet) = frame.verify(&link.ueps_key.for_answers()) else {
+        let Ok(packet) = frame.verify(answers_key) else {
             link.dialogue.count_dropped();
             return self.handle_forgery(now, id, key);
         };
@@ -141,7 +145,7 @@ impl Mesh {
         let frame: UepsFrame = message.parse().map_err(PacketError::Payload)?;
         let link = self.links.link_mut(id).ok_or_else(|| PacketError::Payload(not_connected(&message.from)))?;
         let (frame, rest) = decode(&frame.frame, Reading::Strict)?;
-        let packet = frame.verify(&link.ueps_key)?;
+        let packet = frame.verify(link.packet_key(&self.identity).map_err(PacketError::Payload)?)?;
         if !rest.is_empty() {
             let detail = format!("{} bytes behind it", rest.len());
             return Err(PacketError::Payload(Error::malformed("UEPS packet", detail)));
@@ -182,7 +186,7 @@ impl Mesh {
         answer: &IntentAnswer,
     ) {
         let Some(link) = self.links.link(id) else { return };
-        match answer.encode(intent, &link.ueps_key) {
+        match link.packet_key(&self.identity).and_then(|key| answer.encode(intent, key)) {
             Ok(frame) => self.reply(now, id, request, &Payload::UepsReply(UepsFrame { frame })),
             Err(e) => self.refuse(now, id, request, ErrorCode::OPERATION_FAILED, &e.to_string()),
         }
@@ -191,7 +195,7 @@ impl Mesh {
     /// Answers a packet that came in a frame of its own.
     pub(in crate::mesh) fn answer_packet(&mut self, id: LinkId, intent: u8, answer: &IntentAnswer) {
         let Some(link) = self.links.link(id).filter(|link| !link.closing) else { return };
-        match answer.encode(intent, &link.ueps_key.for_answers()) {
+        match link.packet_key(&self.identity).and_then(|key| answer.encode(intent, &key.for_answers())) {
             Ok(body) => {
                 self.outputs.push_back(Output::SendRaw { link: id, lane: Lane::Packet, body, request: None });
             }
@@ -214,7 +218,7 @@ impl Mesh {
             return Err(Error::Config(format!("{peer} takes no UEPS packets over its link")));
         }
         let mut frame = Vec::new();
-        encode_to(header, payload, &active.ueps_key, &mut frame)?;
+        encode_to(header, payload, active.packet_key(&self.identity)?, &mut frame)?;
         if !active.dialogue.is_secure() {
             return self.call_over(now, call, link, peer, &Payload::Ueps(UepsFrame { frame }), deadline);
         }
@@ -236,7 +240,7 @@ impl Mesh {
         let frame: UepsFrame = message.parse()?;
         let link = self.links.link(id).ok_or_else(|| not_connected(&message.from))?;
         let (frame, _) = decode(&frame.frame, Reading::Strict)?;
-        IntentAnswer::decode(frame.verify(&link.ueps_key)?.payload())
+        IntentAnswer::decode(frame.verify(link.packet_key(&self.identity)?)?.payload())
     }
 
     pub(in crate::mesh) fn threat_infos(&self, now: Time) -> Vec<(PublicKey, ThreatInfo)> {

@@ -160,7 +160,6 @@ fn established(n: u64) -> Established {
         identity: identity.info().clone(),
         key: identity.public_key(),
         id: identity.id(),
-        ueps_key: crate::wire::ueps::Key::for_link(&[0; 32]),
         session: Some(SessionInfo { id: [1; 32], statement }),
     }
 }

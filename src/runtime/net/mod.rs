@@ -5,6 +5,7 @@
 //! otherwise writes itself, without blocking (see [`conn`]).
 
 pub(crate) mod conn;
+pub(crate) mod eager;
 #[cfg(test)]
 mod echo;
 pub(crate) mod gate;

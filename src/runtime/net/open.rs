@@ -3,6 +3,7 @@
 //! reader and ends.
 
 use super::conn::{Conn, Parts};
+use super::eager::Eager;
 use super::gate::{Entrance, Gate, Pass};
 use super::pipe::Pipe;
 use super::reader::{Reader, Wire};
@@ -72,6 +73,7 @@ pub(crate) struct Opener {
     pub(crate) challenges: Mutex<Challenges>,
     pub(crate) rng: Mutex<Rng>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) eager: Arc<Eager>,
     pub(crate) threads: Arc<Threads>,
     pub(crate) inbox: InboxSender,
     pub(crate) clock: Clock,
@@ -142,7 +144,7 @@ impl Opener {
             None => None,
         };
         let plain = tls.is_none();
-        let mut pipe = Pipe::new(socket.clone(), tls, deadline);
+        let mut pipe = Pipe::new(socket.clone(), tls, deadline).eagerly(self.eager.begin());
         pipe.shake().map_err(|e| Error::Unreachable(format!("TLS: {e}")))?;
         let ws = match tungstenite::accept_hdr_with_config(
             pipe,
@@ -259,9 +261,13 @@ impl Opener {
         let (socket, pass) = self.connect(&target.address)?;
         let link = self.draw_link();
         let tls = if target.tls { Some(Connection::Client(self.tls_client(target)?)) } else { None };
-        let mut pipe = Pipe::new(socket.clone(), tls, Instant::now() + self.settings.stage_max);
+        let deadline = Instant::now() + self.settings.stage_max;
+        let mut pipe = Pipe::new(socket.clone(), tls, deadline).eagerly(self.eager.begin());
         let place = format!("{}{}", target.address, if target.tls { " (TLS)" } else { "" });
         pipe.shake().map_err(|e| shake_error(&place, &e))?;
+        // Made before the upgrade: the other side is only now taking the connection.
+        let aim = target.pairing.as_deref();
+        let (initiator, first) = self.first_words(identity, security, target, aim)?;
         let url = format!("{}://{}{}", if target.tls { "wss" } else { "ws" }, target.address, self.settings.path);
         let ws = match tungstenite::client::client_with_config(url, pipe, Some(ws_config(HANDSHAKE_BYTES_MAX))) {
             Ok((ws, _)) => ws,
@@ -273,21 +279,6 @@ impl Opener {
         let mut opening = Opening { ws, socket, pass, address: target.address.clone(), dial: Some(dial), link };
         let until = Instant::now() + self.settings.stage_max;
         opening.ws.get_mut().set_deadline(until);
-        let mut rng = self.fork_rng();
-        let now = self.clock.now();
-        let aim = target.pairing.as_deref();
-        let expect = meant(self.registry.inner().read().access(), target.expect);
-        let turn = self.gate.turns.take(until)?;
-        let (initiator, first) = Initiator::start(
-            identity,
-            expect,
-            security,
-            aim.map(|aim| &aim.joining),
-            now,
-            &mut rng,
-            &mut self.challenges.lock(),
-        )?;
-        drop(turn);
         opening.write(first)?;
         let ack =
             opening.read().map_err(|e| Error::Unreachable(format!("{place}: the handshake was not answered: {e}")))?;
@@ -310,6 +301,21 @@ impl Opener {
             (_, None) => {}
         }
         Ok((opening, dialled))
+    }
+
+    /// The first message of a handshake with whoever is meant.
+    fn first_words(
+        &self,
+        identity: &Identity,
+        security: &Security,
+        target: &Target,
+        aim: Option<&PairAim>,
+    ) -> Result<(Initiator, Vec<u8>)> {
+        let joining = aim.map(|aim| &aim.joining);
+        let (now, mut rng) = (self.clock.now(), self.fork_rng());
+        let expect = meant(self.registry.inner().read().access(), target.expect);
+        let _turn = self.gate.turns.take(Instant::now() + self.settings.stage_max)?;
+        Initiator::start(identity, expect, security, joining, now, &mut rng, &mut self.challenges.lock())
     }
 
     /// Says to a peer that knows our old key which one is in its place, and hears what it says to that.

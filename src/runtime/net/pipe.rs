@@ -4,6 +4,7 @@
 //! socket, so that the reader cannot block on its own peer.
 
 use super::conn::Conn;
+use super::eager::Eagerness;
 use super::tls::{Tls, fingerprint};
 use parking_lot::Mutex;
 use rustls::Connection;
@@ -28,6 +29,8 @@ pub(crate) struct Pipe {
     from: usize,
     to: usize,
     deadline: Option<Instant>,
+    /// Only while shaking hands.
+    eager: Option<Eagerness>,
     conn: Option<Arc<Conn>>,
     pending: Vec<u8>,
 }
@@ -37,7 +40,13 @@ impl Pipe {
     pub(crate) fn new(socket: Arc<TcpStream>, tls: Option<Connection>, deadline: Instant) -> Pipe {
         let cipher = if tls.is_some() { vec![0; CIPHER_MIN] } else { Vec::new() };
         let tls = tls.map(|c| Arc::new(Mutex::new(c)));
-        Pipe { socket, tls, cipher, from: 0, to: 0, deadline: Some(deadline), conn: None, pending: Vec::new() }
+        let deadline = Some(deadline);
+        Pipe { socket, tls, cipher, from: 0, to: 0, deadline, eager: None, conn: None, pending: Vec::new() }
+    }
+
+    /// Waits for the other side like this.
+    pub(crate) fn eagerly(self, eager: Eagerness) -> Pipe {
+        Pipe { eager: Some(eager), ..self }
     }
 
     /// Moves the deadline of the handshake.
@@ -77,6 +86,7 @@ impl Pipe {
     /// From now on this is the reader's half of `conn`: no deadline, and writes go to its control slot.
     pub(crate) fn split(&mut self, conn: Arc<Conn>) -> io::Result<()> {
         self.deadline = None;
+        self.eager = None;
         self.socket.set_read_timeout(None)?;
         self.conn = Some(conn);
         Ok(())
@@ -106,6 +116,9 @@ impl Pipe {
     }
 
     fn read_socket(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(eager) = &self.eager {
+            eager.await_input(&self.socket);
+        }
         self.wait_limit()?;
         match (&*self.socket).read(buffer) {
             Err(e) if e.kind() == ErrorKind::WouldBlock => Err(ErrorKind::TimedOut.into()),

@@ -140,10 +140,7 @@ impl Answer {
 fn noise(local: &Identity, bound: &Bound<'_>, initiator: bool, rng: &mut Rng) -> Result<Noise> {
     let label = if bound.psk.is_some() { PAIR_PROLOGUE } else { PROLOGUE };
     let prologue = [label, bound.initiator.as_bytes(), bound.challenge].concat();
-    Noise::new(
-        &Setup { secret: local.secret(), prologue: &prologue, psk: bound.psk.map(|psk| &*psk.0), initiator },
-        rng,
-    )
+    Noise::new(&Setup { local, prologue: &prologue, psk: bound.psk.map(|psk| &*psk.0), initiator }, rng)
 }
 
 /// What the proven holder of `key` says, when it is the node that was meant and heard what we said.

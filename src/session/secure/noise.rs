@@ -4,12 +4,13 @@
 use super::cipher::{CipherHalf, KEY_BYTES, TAG_BYTES, noise_nonce};
 use crate::base::{Error, Refusal, Result, Rng};
 use crate::formats::ciphers;
-use crate::identity::{PublicKey, SecretKey};
+use crate::identity::{Identity, PublicKey, SecretKey};
 use sha2::{Digest as _, Sha256};
 use snow::params::{CipherChoice, DHChoice, HashChoice};
 use snow::resolvers::CryptoResolver;
 use snow::types::{Cipher, Dh, Hash, Random};
 use std::cell::RefCell;
+use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
 const XX: &str = "Noise_XX_25519_ChaChaPoly_SHA256";
@@ -20,8 +21,8 @@ const AROUND_BYTES: usize = 96;
 
 /// Which of the two patterns, and what it is bound to.
 pub(super) struct Setup<'a> {
-    /// The local static key.
-    pub(super) secret: &'a SecretKey,
+    /// Who we are.
+    pub(super) local: &'a Identity,
     /// Hashed in first, on both sides.
     pub(super) prologue: &'a [u8],
     /// The pre-shared key of a pairing.
@@ -51,9 +52,10 @@ pub(super) struct Split {
 impl Noise {
     pub(super) fn new(setup: &Setup<'_>, rng: &mut Rng) -> Result<Noise> {
         let name = if setup.psk.is_some() { XX_PSK } else { XX };
-        let own = setup.secret.to_bytes();
+        let own = setup.local.secret().to_bytes();
         let built = (|| {
-            let resolver = Box::new(Resolver { rng: RefCell::new(rng.fork()) });
+            let known = (own.clone(), *setup.local.public_key().as_bytes());
+            let resolver = Box::new(Resolver { rng: RefCell::new(rng.fork()), known });
             let builder = snow::Builder::with_resolver(name.parse()?, resolver);
             let mut builder = builder.local_private_key(&*own)?.prologue(setup.prologue)?;
             if let Some(psk) = setup.psk {
@@ -109,7 +111,11 @@ fn bad_proof(_: snow::Error) -> Error {
 
 struct Resolver {
     rng: RefCell<Rng>,
+    known: KeyPair,
 }
+
+/// A private key and the public key that belongs to it.
+type KeyPair = (Zeroizing<[u8; KEY_BYTES]>, [u8; KEY_BYTES]);
 
 impl CryptoResolver for Resolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
@@ -117,7 +123,7 @@ impl CryptoResolver for Resolver {
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        matches!(choice, DHChoice::Curve25519).then(|| Box::new(Curve::default()) as Box<dyn Dh>)
+        matches!(choice, DHChoice::Curve25519).then(|| Box::new(Curve::new(self.known.clone())) as Box<dyn Dh>)
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
@@ -139,10 +145,17 @@ impl Random for Randomness {
 }
 
 /// X25519 that takes canonical keys only and refuses a result of zero.
-#[derive(Default)]
 struct Curve {
     secret: Zeroizing<[u8; KEY_BYTES]>,
     public: [u8; KEY_BYTES],
+    /// Our static key, whose public half is not worked out again at every handshake.
+    known: KeyPair,
+}
+
+impl Curve {
+    fn new(known: KeyPair) -> Curve {
+        Curve { secret: Zeroizing::default(), public: [0; KEY_BYTES], known }
+    }
 }
 
 impl Dh for Curve {
@@ -161,7 +174,9 @@ impl Dh for Curve {
     fn set(&mut self, secret: &[u8]) {
         if let Ok(secret) = secret.try_into() {
             self.secret = Zeroizing::new(secret);
-            self.public = SecretKey::from_bytes(secret).public();
+            let (known, public) = &self.known;
+            let is_known = bool::from(known.ct_eq(&secret));
+            self.public = if is_known { *public } else { SecretKey::from_bytes(secret).public() };
         }
     }
 

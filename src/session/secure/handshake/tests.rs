@@ -87,10 +87,11 @@ fn our_halves_and_the_librarys_transport_say_the_same_also_after_rekeys() {
     let seed = 4;
     println!("seed {seed}");
     let mut rng = Rng::from_number(seed);
-    let keys = [SecretKey::generate(&mut rng), SecretKey::generate(&mut rng)];
+    let mut identity = || Identity::generate("a", Role::Dual, Timestamp::ZERO, &mut rng).unwrap();
+    let identities = [identity(), identity()];
     let made = |initiator: bool, rng: &mut Rng| {
-        let secret = &keys[usize::from(initiator)];
-        Noise::new(&Setup { secret, prologue: b"p", psk: None, initiator }, rng).unwrap()
+        let local = &identities[usize::from(initiator)];
+        Noise::new(&Setup { local, prologue: b"p", psk: None, initiator }, rng).unwrap()
     };
     // The same handshake twice, from the same random numbers: one for us, one for the library.
     let shake = |rng: &mut Rng| {
