@@ -39,7 +39,7 @@ fn main() {
         std::thread::sleep(Duration::from_millis(500));
         let empty = serving.status("VmRSS");
         println!("{what}, empty: {:.1} MiB", empty as f64 / 1024.0);
-        let mut held = Vec::new();
+        let (mut held, mut last) = (Vec::new(), (0, empty));
         for count in COUNTS {
             while held.len() < count {
                 held.push(IdlePeer::connect(serving.at, manner, &mut rng).unwrap());
@@ -47,7 +47,13 @@ fn main() {
             std::thread::sleep(Duration::from_millis(1500)); // writers and handshake threads have retired
             let all = serving.status("VmRSS");
             let each = all.saturating_sub(empty) as f64 / count as f64;
-            println!("{what}, {count} idle: {:.1} MiB, {each:.1} KiB each", all as f64 / 1024.0);
+            // The first ones also bring in pages of the program that serve all.
+            let further = all.saturating_sub(last.1) as f64 / (count - last.0) as f64;
+            println!(
+                "{what}, {count} idle: {:.1} MiB, {each:.1} KiB each, each further {further:.1}",
+                all as f64 / 1024.0
+            );
+            last = (count, all);
         }
     }
 }

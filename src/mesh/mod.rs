@@ -90,7 +90,7 @@ const SUCCESSIONS_EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct Mesh {
     config: MeshConfig,
     identity: Arc<Identity>,
-    id: String,
+    id: Arc<str>,
     started: Timestamp,
     registry: Arc<RwLock<PeerRegistry>>,
     rng: Rng,
@@ -129,7 +129,7 @@ impl Mesh {
         registry.write().set_time_floor(marks.saved());
         Mesh {
             config,
-            id: identity.id().to_string(),
+            id: identity.id().to_string().into(),
             identity,
             started: now.wall,
             registry,
@@ -569,7 +569,7 @@ impl Mesh {
     /// A ready message of the embedder's: addressed by us, remembered, sent.
     fn send_ready(&mut self, now: Now, call: CallId, peer: &str, mut message: Message) -> Result<()> {
         let link = self.links.active_by_peer(peer).ok_or_else(|| not_connected(peer))?;
-        message.from.clone_from(&self.id);
+        self.id.as_ref().clone_into(&mut message.from);
         peer.clone_into(&mut message.to);
         if let Some(link) = self.links.link_mut(link) {
             link.dialogue.handle_sent(now.mono, &message.id, &message.to);

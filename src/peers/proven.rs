@@ -83,7 +83,7 @@ impl PeerRegistry {
         for known in [Some(&id), address_id.as_ref()].into_iter().flatten() {
             self.expected(known).map_or(Ok(()), |expected| expected.check(key))?;
         }
-        let mut others: Vec<String> = self.by_key.get(key).into_iter().flatten().cloned().collect();
+        let mut others: Vec<String> = self.ids_of(key).cloned().collect();
         others.extend(address_id.filter(|a| self.peers.contains_key(a)));
         others.retain(|other| *other != id);
         if others.is_empty() && !self.peers.contains_key(&id) {

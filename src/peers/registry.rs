@@ -45,7 +45,8 @@ pub struct PeerRegistry {
     /// See [`PeerRegistry::set_rotation_delay`].
     pub(super) rotation_delay: Duration,
     pub(super) peers: BTreeMap<String, Entry>,
-    pub(super) by_key: BTreeMap<PublicKey, BTreeSet<String>>,
+    /// Keys and the ids of their entries: nearly always one.
+    by_key: BTreeSet<(PublicKey, String)>,
     selection: OnceLock<Selection>,
     pub(super) lifecycle: Lifecycle,
     pub(super) dirty: bool,
@@ -90,7 +91,7 @@ impl PeerRegistry {
             time_floor: None,
             rotation_delay: ROTATION_DELAY,
             peers: BTreeMap::new(),
-            by_key: BTreeMap::new(),
+            by_key: BTreeSet::new(),
             selection: OnceLock::new(),
             lifecycle: Lifecycle::default(),
             dirty: false,
@@ -216,7 +217,7 @@ impl PeerRegistry {
     /// On the allowlist, or the key of a peer added by hand.
     pub(super) fn is_trusted(&self, key: &PublicKey) -> bool {
         let by_hand = |id: &String| self.peers.get(id).is_some_and(|e| e.extra.origin == Origin::Hand);
-        self.access.is_listed(key) || self.by_key.get(key).is_some_and(|ids| ids.iter().any(by_hand))
+        self.access.is_listed(key) || self.ids_of(key).any(by_hand)
     }
 
     /// What the key may do at the moment `wall`, or at the newest time that is known to have been, if that is later: a clock
@@ -538,10 +539,15 @@ impl PeerRegistry {
         Ok(())
     }
 
+    /// The ids of the entries that have this key.
+    pub(super) fn ids_of<'a>(&'a self, key: &'a PublicKey) -> impl Iterator<Item = &'a String> {
+        self.by_key.range((*key, String::new())..).take_while(move |(of, _)| of == key).map(|(_, id)| id)
+    }
+
     pub(super) fn put(&mut self, entry: Entry) {
         self.take(&entry.peer.id);
         if let Some(key) = entry.key {
-            self.by_key.entry(key).or_default().insert(entry.peer.id.clone());
+            self.by_key.insert((key, entry.peer.id.clone()));
         }
         self.peers.insert(entry.peer.id.clone(), entry);
         self.changed();
@@ -549,13 +555,8 @@ impl PeerRegistry {
 
     pub(super) fn take(&mut self, id: &str) -> Option<Entry> {
         let entry = self.peers.remove(id)?;
-        if let Some(key) = entry.key
-            && let Some(ids) = self.by_key.get_mut(&key)
-        {
-            ids.remove(id);
-            if ids.is_empty() {
-                self.by_key.remove(&key);
-            }
+        if let Some(key) = entry.key {
+            self.by_key.remove(&(key, id.to_owned()));
         }
         self.changed();
         Some(entry)

@@ -296,11 +296,11 @@ impl PeerRegistry {
         let moved: Vec<(PublicKey, PublicKey)> = self
             .access
             .permissions()
-            .filter(|(old, _)| self.by_key.contains_key(old))
+            .filter(|(old, _)| self.ids_of(old).next().is_some())
             .filter_map(|(old, _)| Some((*old, self.access.successor_of(old)?)))
             .collect();
         for (old, new) in moved {
-            let (ids, id) = (self.by_key.get(&old).cloned().unwrap_or_default(), new.node_id().to_string());
+            let (ids, id) = (self.ids_of(&old).cloned().collect::<Vec<_>>(), new.node_id().to_string());
             for former in ids {
                 self.lifecycle.forget(&former);
                 let Some(mut entry) = self.take(&former) else { continue };

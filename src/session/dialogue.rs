@@ -144,7 +144,7 @@ pub enum Hangup {
 #[derive(Debug)]
 pub struct Dialogue {
     config: Arc<DialogueConfig>,
-    local_id: String,
+    local_id: Arc<str>,
     peer_id: String,
     side: Side,
     state: State,
@@ -172,7 +172,7 @@ pub struct Dialogue {
 
 impl Dialogue {
     /// Begins after the handshake. The first ping is due at once.
-    pub fn new(config: Arc<DialogueConfig>, local_id: String, established: &Established, now: Time) -> Dialogue {
+    pub fn new(config: Arc<DialogueConfig>, local_id: Arc<str>, established: &Established, now: Time) -> Dialogue {
         let (burst, rate) = config.plain_limit;
         let secure = established.session.is_some();
         Dialogue {
@@ -354,7 +354,7 @@ impl Dialogue {
     fn is_addressed(&self, message: &Message, awaited: Option<Sent>) -> bool {
         let peer_says =
             message.from == self.peer_id || (message.from.is_empty() && awaited.is_some_and(|sent| sent.broadcast));
-        peer_says && (message.to == self.local_id || message.to.is_empty())
+        peer_says && (message.to == *self.local_id || message.to.is_empty())
     }
 
     /// Tries to prove the connection by this message; `false` when it is stale and all is said.
@@ -466,6 +466,9 @@ impl Dialogue {
             return;
         };
         self.sent.remove(&request);
+        if self.sent.is_empty() {
+            (self.sent, self.sent_order) = Default::default(); // an idle link keeps no tables
+        }
         if !sent.ping {
             opening.verdict = Verdict::Reply { request, message };
             return;
@@ -523,7 +526,7 @@ impl Dialogue {
     /// A reply that always states who we are, also when the request's `to` was empty.
     pub fn reply(&self, request: &Message, now: Now, rng: &mut Rng, payload: &Payload) -> Message {
         let mut reply = request.reply(now, rng, payload);
-        reply.from.clone_from(&self.local_id);
+        self.local_id.as_ref().clone_into(&mut reply.from);
         reply
     }
 }
@@ -626,8 +629,12 @@ mod tests {
         };
         let announcement =
             Announcement { v: 1, caps: Vec::new(), rate: 9, burst: 9, max: 1 << 20, sign: None, bind: None };
-        let dialogue =
-            Dialogue::new(Arc::new(DialogueConfig::new(announcement)), us.id().to_string(), &established, now.mono);
+        let dialogue = Dialogue::new(
+            Arc::new(DialogueConfig::new(announcement)),
+            us.id().to_string().into(),
+            &established,
+            now.mono,
+        );
         Talk { us, peer, dialogue, marks: Marks::default(), rng, now }
     }
 

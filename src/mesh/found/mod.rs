@@ -143,7 +143,7 @@ impl Mesh {
     /// session.
     pub(super) fn handle_sighting(&mut self, now: Now, sighting: Sighting, by: FoundBy) -> Result<()> {
         let (sign, key, seq) = (*sighting.sign_key(), sighting.rig().key, sighting.record().seq);
-        if key.node_id().to_string() == self.id || self.config.dialogue.announcement.sign == Some(sign) {
+        if key == self.identity.public_key() || self.config.dialogue.announcement.sign == Some(sign) {
             return Ok(()); // ourselves
         }
         let (pinned_sign, pinned_key, mut seq_known) = {

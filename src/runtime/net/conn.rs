@@ -27,8 +27,8 @@ const WIRE_CHUNK: usize = 64 * 1024;
 const WRITER_IDLE: Duration = Duration::from_millis(200);
 /// A peer that takes nothing for this long is gone (mesh.md §3).
 pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(10);
-/// An idle connection keeps no more output buffer than this.
-const WIRE_KEEP: usize = 512;
+/// Most frames fit into this; an idle connection keeps no buffer at all.
+const WIRE_FIRST: usize = 512;
 /// While data flows the system keeps no more than this unsent, so that what is urgent waits behind little
 /// (chunked-deploy.md, *Staying prompt*).
 const UNSENT_MAX: u32 = 32 * 1024;
@@ -198,7 +198,7 @@ impl Conn {
             match socket2::SockRef::from(&*self.socket)
                 .send_with_flags(&out.wire, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
             {
-                Ok(n) if n == out.wire.len() => keep_small(&mut out.wire),
+                Ok(n) if n == out.wire.len() => out.wire = Vec::new(),
                 Ok(n) => drop(out.wire.drain(..n)),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return self.start_writer(out),
@@ -214,11 +214,14 @@ impl Conn {
         }
         let (now, wall) = (self.clock.mono(), crate::runtime::clock::wall().unix_seconds());
         let room = HEADER + if self.client { MASK } else { 0 };
-        while out.wire.len() < WIRE_CHUNK {
+        while out.wire.len() < WIRE_CHUNK && !out.outbound.is_empty() {
             let mut frame = Vec::new();
             let plain = self.tls.is_none();
             // Without TLS the frame is built where it will be sent from.
             let target = if plain { &mut out.wire } else { &mut frame };
+            if target.capacity() == 0 {
+                target.reserve(WIRE_FIRST);
+            }
             let start = target.len();
             target.resize(start + room, 0);
             let sealed = out.outbound.poll_frame(now, wall, target);
@@ -240,6 +243,9 @@ impl Conn {
         }
         if self.tls.is_some() {
             self.put(out, &[]);
+        }
+        if out.wire.is_empty() {
+            out.wire = Vec::new(); // nothing may go yet: a buffer would only wait
         }
     }
 
@@ -330,7 +336,7 @@ impl Conn {
                 Err(_) => self.end(&mut out),
             }
         }
-        keep_small(&mut out.wire);
+        out.wire = Vec::new();
         out.writer = false;
     }
 }
@@ -363,14 +369,6 @@ fn apply_mask(data: &mut [u8], key: [u8; 4]) {
     }
     for (byte, k) in rest.iter_mut().zip(key.iter().cycle()) {
         *byte ^= k;
-    }
-}
-
-fn keep_small(buffer: &mut Vec<u8>) {
-    if buffer.capacity() > WIRE_KEEP {
-        *buffer = Vec::new();
-    } else {
-        buffer.clear();
     }
 }
 

@@ -6,11 +6,13 @@ use super::pipe::Pipe;
 use super::tls;
 use crate::base::{Error, Result, Rng, Time};
 use crate::identity::{Identity, Role};
-use crate::message::{Message, Payload, Ping};
+use crate::message::{Message, Payload, Ping, Pong};
 use crate::runtime::clock::Clock;
 use crate::session::handshake::HANDSHAKE_BYTES_MAX;
 use crate::session::secure::Statement;
-use crate::session::{Challenges, Expect, InboundLimits, Initiator, Known, Lane, OutboundLimits, Security, halves};
+use crate::session::{
+    Challenges, Expect, InboundLimits, Initiator, Known, Lane, Opened, OutboundLimits, Security, halves,
+};
 use rustls::{ClientConnection, Connection};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -89,14 +91,33 @@ impl IdlePeer {
         let to = dialled.established.id.to_string();
         let message = Message::new(now, rng, &peer.id().to_string(), &to, &ping);
         let limits = InboundLimits::new(100, 50);
-        let (mut outbound, _) =
+        let (mut outbound, mut inbound) =
             halves(dialled.keys, rng.fork(), OutboundLimits::default(), limits, 1 << 20, security.takes(), Time::ZERO);
-        outbound.handle_send(Lane::Control, message.encode().into_bytes())?;
-        let mut frame = Vec::new();
-        outbound.poll_frame(Time::ZERO, now.wall.unix_seconds(), &mut frame)?;
-        ws.send(WsMessage::binary(frame)).map_err(|e| broken(&e))?;
-        for _ in 0..2 {
-            ws.read().map_err(|e| broken(&e))?; // its ping and its pong
+        let mut send = |ws: &mut WebSocket<Pipe>, message: &Message| -> Result<()> {
+            outbound.handle_send(Lane::Control, message.encode().into_bytes())?;
+            let mut frame = Vec::new();
+            outbound.poll_frame(Time::ZERO, now.wall.unix_seconds(), &mut frame)?;
+            ws.send(WsMessage::binary(frame)).map_err(|e| broken(&e))
+        };
+        send(&mut ws, &message)?;
+        // Its pong, and its ping, which is answered as by any peer.
+        let (mut heard, mut asked) = (false, false);
+        while !(heard && asked) {
+            let got = ws.read().map_err(|e| broken(&e))?;
+            let binary = got.is_binary();
+            let Opened::Message(message, _) = inbound.handle_frame(Time::ZERO, binary, &mut got.into_data().to_vec())
+            else {
+                continue;
+            };
+            match message.payload()? {
+                Payload::Pong(_) => heard = true,
+                Payload::Ping(ping) => {
+                    asked = true;
+                    let pong = Pong { sent_at: ping.sent_at, received_at: now.wall.unix_millis(), rigmesh: None };
+                    send(&mut ws, &message.reply(now, rng, &Payload::Pong(pong)))?;
+                }
+                _ => {}
+            }
         }
         Ok(IdlePeer { _ws: ws })
     }

@@ -38,7 +38,8 @@ use std::time::{Duration, Instant};
 use tungstenite::error::CapacityError;
 use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tungstenite::http::StatusCode;
-use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{HandshakeError, Message as WsMessage, WebSocket};
 
@@ -98,6 +99,8 @@ struct Opening {
     pass: Pass,
     address: String,
     dial: Option<DialId>,
+    /// Gives the masks of our frames, when we dialled.
+    masks: Option<Box<Rng>>,
     /// Drawn when the socket came, so that links are in the order of accepting, however long their handshakes take.
     link: LinkId,
 }
@@ -161,7 +164,7 @@ impl Opener {
             }
             Err(e) => return Err(Error::Unreachable(format!("upgrade: {e}"))),
         };
-        let mut opening = Opening { ws, socket, pass, address: from.to_string(), dial: None, link };
+        let mut opening = Opening { ws, socket, pass, address: from.to_string(), dial: None, masks: None, link };
         let until = Instant::now() + self.settings.stage_max;
         opening.ws.get_mut().set_deadline(until);
         let first = opening.read()?;
@@ -276,7 +279,8 @@ impl Opener {
             }
             Err(e) => return Err(Error::Unreachable(format!("{place}: no WebSocket there: {e}"))),
         };
-        let mut opening = Opening { ws, socket, pass, address: target.address.clone(), dial: Some(dial), link };
+        let masks = Some(Box::new(self.fork_rng()));
+        let mut opening = Opening { ws, socket, pass, address: target.address.clone(), dial: Some(dial), masks, link };
         let until = Instant::now() + self.settings.stage_max;
         opening.ws.get_mut().set_deadline(until);
         opening.write(first)?;
@@ -449,7 +453,7 @@ impl Opener {
     /// The handshake is done: the link is announced to the dispatcher first, then read from.
     fn establish(&self, opening: Opening, established: Box<Established>, keys: LinkKeys) -> Result<()> {
         let certificate = opening.dial.and_then(|_| opening.ws.get_ref().certificate());
-        let Opening { mut ws, socket, pass, address, dial, link } = opening;
+        let Opening { mut ws, socket, pass, address, dial, masks, link } = opening;
         pass.establish();
         let now = self.clock.mono();
         let max = self.settings.message_bytes_max;
@@ -458,7 +462,6 @@ impl Opener {
         let takes = self.settings.security.takes();
         let (outbound, inbound) =
             halves(keys, self.fork_rng(), self.settings.outbound, limits.clone(), max, takes, now);
-        let masks = dial.is_some().then(|| Box::new(self.fork_rng()));
         let parts = Parts {
             socket,
             tls: ws.get_ref().tls(),
@@ -480,7 +483,8 @@ impl Opener {
             return Err(Error::ShuttingDown);
         }
         let wire = Wire { ws, conn: conn.clone() };
-        let reader = Reader { wire, inbound, inbox: self.inbox.clone(), clock: self.clock };
+        // Boxed: by value it would lie on the thread's stack several times over, and cost every connection a page.
+        let mut reader = Box::new(Reader { wire, inbound, inbox: self.inbox.clone(), clock: self.clock });
         if let Err(why) = self.threads.spawn(&name, STACK, move || reader.run()) {
             conn.shut();
             self.inbox.send(Event::Mesh(Input::LinkDown { link, why }));
@@ -522,12 +526,22 @@ impl Opening {
     }
 
     fn write_binary(&mut self, bytes: Vec<u8>) -> Result<()> {
-        self.ws.send(WsMessage::binary(bytes)).map_err(|e| Error::Unreachable(e.to_string()))
+        self.put(Data::Binary, bytes)
     }
 
+    /// `text` is one of our own messages.
     fn write(&mut self, text: Vec<u8>) -> Result<()> {
-        let text = String::from_utf8(text).map_err(|_| Error::malformed("handshake", "not UTF-8"))?;
-        self.ws.send(WsMessage::text(text)).map_err(|e| Error::Unreachable(e.to_string()))
+        self.put(Data::Text, text)
+    }
+
+    /// Past the WebSocket code, which would keep the buffer of its largest message as long as the connection lives.
+    fn put(&mut self, opcode: Data, bytes: Vec<u8>) -> Result<()> {
+        let mut frame = Frame::message(bytes, OpCode::Data(opcode), true);
+        frame.header_mut().mask = self.masks.as_mut().map(|rng| rng.array());
+        let mut wire = Vec::with_capacity(frame.len());
+        let formatted = frame.format(&mut wire);
+        let written = formatted.map(|()| self.ws.get_mut().write_all(&wire));
+        written.map_err(|e| Error::Unreachable(e.to_string()))?.map_err(|e| Error::Unreachable(e.to_string()))
     }
 }
 

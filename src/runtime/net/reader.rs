@@ -46,7 +46,7 @@ impl Drop for Ended {
 }
 
 impl Reader {
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(&mut self) {
         let mut ended = Ended { conn: self.wire.conn.clone(), inbox: self.inbox.clone(), why: None };
         let why = self.read();
         ended.why = Some(why);
