@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// A node that is ended with this.
 pub(crate) struct Serving {
@@ -11,6 +12,7 @@ pub(crate) struct Serving {
     pub(crate) at: SocketAddr,
 }
 
+#[allow(dead_code, reason = "not every bench asks for everything")]
 impl Serving {
     /// Starts it, and waits for the line in which it says where it listens.
     pub(crate) fn start(command: &mut Command) -> Serving {
@@ -33,8 +35,15 @@ impl Serving {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
+    /// How long its threads have computed so far, to 10 ms.
+    pub(crate) fn computed(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let ticks = |n: usize| fields.split_whitespace().nth(n).unwrap().parse::<u64>().unwrap();
+        Duration::from_millis(10 * (ticks(11) + ticks(12)))
+    }
+
     /// Its open files and sockets.
-    #[allow(dead_code, reason = "not every bench asks")]
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }

@@ -80,7 +80,7 @@ pub(crate) struct MeshConfig {
 }
 
 /// Messages above this size are patient: they go behind the others.
-const BULK_BYTES: usize = 16 * 1024;
+pub(crate) const BULK_BYTES: usize = 16 * 1024;
 /// Marks that changed without a command are saved at most this often.
 const MARKS_EVERY: Duration = Duration::from_secs(1);
 /// The longest wait between two looks at whose time has come.

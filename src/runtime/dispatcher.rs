@@ -1,4 +1,4 @@
-//! `dispatcher`: the one thread that owns the mesh machine. It serves `control` before `inbox`,
+//! `dispatcher`: the one thread that owns the mesh machine. It serves `control` before `inbox`, and what is large last,
 //! takes bursts in one turn, sends without blocking and flushes each connection once at the end of
 //! the turn. A turn is bounded by bytes, so that filling one peer's queue never stalls the others.
 
@@ -88,7 +88,7 @@ impl Dispatcher {
         }
     }
 
-    /// Takes what is there: control first, then a bounded burst of the inbox.
+    /// Takes what is there: control first, then a bounded burst of the inbox, then what is large.
     fn turn(&mut self) -> bool {
         let (mut bytes, mut events) = (0, 0);
         while bytes < TURN_BYTES && events < TURN_EVENTS {
@@ -104,6 +104,13 @@ impl Dispatcher {
                 Err(_) => break,
             }
             events += 1;
+        }
+        // One at least, however busy the others are.
+        let mut first = true;
+        while first || bytes < TURN_BYTES && events < TURN_EVENTS {
+            let Ok(ask) = self.queues.patient.try_recv() else { break };
+            bytes += self.take_ask(*ask);
+            (first, events) = (false, events + 1);
         }
         events > 0
     }
@@ -123,6 +130,7 @@ impl Dispatcher {
         select_biased! {
             recv(self.queues.asks) -> ask => if let Ok(ask) = ask { self.take_ask(*ask); } else { self.shut_down() },
             recv(self.queues.events) -> event => if let Ok(event) = event { self.take_event(event); },
+            recv(self.queues.patient) -> ask => if let Ok(ask) = ask { self.take_ask(*ask); },
             recv(timer) -> _ => {}
         }
     }

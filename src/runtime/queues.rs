@@ -1,10 +1,11 @@
 //! The two ways to the dispatcher: `control` for handles, which never blocks, and `inbox` for the
-//! other threads, which does: that is the back-pressure on the sockets. Both take a byte credit
+//! other threads, which does: that is the back-pressure on the sockets. What is large and patient waits in a queue of its own
+//! behind `control`, so that ten megabytes for one peer stand in no other's way. Both take a byte credit
 //! before the channel, because a queue bounded by count alone is not bounded by bytes.
 
 use super::net::conn::Conn;
 use crate::base::{ByteBudget, Error, Result};
-use crate::mesh::{Answer, CallId, Command, Input, JobId, JobResult};
+use crate::mesh::{Answer, BULK_BYTES, CallId, Command, Input, JobId, JobResult};
 use crate::peers::AuditMark;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
@@ -12,6 +13,8 @@ use std::sync::Arc;
 
 /// Length of both queues. 64 instead of 1,024 cost three quarters of the throughput.
 const QUEUE: usize = 1024;
+/// Length of the queue of what is large. With its sizes it is the bytes that bound it.
+const QUEUE_PATIENT: usize = 256;
 /// Bytes waiting in the inbox, all connections together; a reader beyond it waits, so TCP pushes back. As many may wait in the
 /// control queue; beyond it a call fails with `Busy`.
 const WAITING_BYTES: usize = 16 << 20;
@@ -101,6 +104,7 @@ impl InboxSender {
 #[derive(Clone)]
 pub(crate) struct ControlSender {
     asks: Sender<Box<Ask>>,
+    patient: Sender<Box<Ask>>,
     credit: Arc<Credit>,
 }
 
@@ -110,17 +114,20 @@ impl ControlSender {
         if !self.credit.try_take(bytes) {
             return Err(Error::Busy);
         }
-        self.asks.try_send(Box::new(Ask { command, reply, bytes })).map_err(|e| {
+        let queue = if bytes > BULK_BYTES { &self.patient } else { &self.asks };
+        queue.try_send(Box::new(Ask { command, reply, bytes })).map_err(|e| {
             self.credit.give(bytes);
             if e.is_full() { Error::Busy } else { Error::ShuttingDown }
         })
     }
 }
 
-/// Both queues.
+/// The dispatcher's ends.
 pub(crate) struct Queues {
     /// Boxed: the queue's slots are there from the start, and a command is large.
     pub(crate) asks: Receiver<Box<Ask>>,
+    /// Asks with messages above [`BULK_BYTES`], which go behind the others in their connection too.
+    pub(crate) patient: Receiver<Box<Ask>>,
     pub(crate) events: Receiver<Event>,
     pub(crate) control_credit: Arc<Credit>,
     pub(crate) inbox_credit: Arc<Credit>,
@@ -138,10 +145,11 @@ impl Drop for Queues {
 /// Makes the queues, with so many bytes waiting in each.
 pub(crate) fn queues(waiting_bytes: Option<usize>) -> (ControlSender, InboxSender, Queues) {
     let (asks_in, asks) = bounded(QUEUE);
+    let (patient_in, patient) = bounded(QUEUE_PATIENT);
     let (events_in, events) = bounded(QUEUE);
     let bytes_max = waiting_bytes.unwrap_or(WAITING_BYTES);
     let (control_credit, inbox_credit) = (Credit::new(bytes_max), Credit::new(bytes_max));
-    let control = ControlSender { asks: asks_in, credit: control_credit.clone() };
+    let control = ControlSender { asks: asks_in, patient: patient_in, credit: control_credit.clone() };
     let inbox = InboxSender { events: events_in, credit: inbox_credit.clone(), bytes_max };
-    (control, inbox, Queues { asks, events, control_credit, inbox_credit })
+    (control, inbox, Queues { asks, patient, events, control_credit, inbox_credit })
 }
