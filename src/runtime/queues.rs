@@ -153,3 +153,20 @@ pub(crate) fn queues(waiting_bytes: Option<usize>) -> (ControlSender, InboxSende
     let inbox = InboxSender { events: events_in, credit: inbox_credit.clone(), bytes_max };
     (control, inbox, Queues { asks, patient, events, control_credit, inbox_credit })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_large_fills_its_own_queue_and_what_is_small_passes_by() {
+        let (control, _inbox, queues) = queues(None);
+        let ask = |bytes| control.send(Command::Shutdown, None, bytes);
+        let large = (0..).take_while(|_| ask(BULK_BYTES + 1).is_ok()).count();
+        assert_eq!((large, queues.patient.len(), queues.asks.len()), (QUEUE_PATIENT, QUEUE_PATIENT, 0));
+        assert_eq!(ask(BULK_BYTES + 1), Err(Error::Busy));
+        assert_eq!((ask(BULK_BYTES), queues.asks.len()), (Ok(()), 1));
+        // Bytes bound both together.
+        assert_eq!(ask(WAITING_BYTES), Err(Error::Busy));
+    }
+}
