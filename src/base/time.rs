@@ -293,11 +293,9 @@ impl fmt::Display for Timestamp {
         let mut rest = text.as_mut_slice();
         let mut put = |piece: &[u8]| rest.write_all(piece).map_err(|_| fmt::Error);
         put(&digits::<4>(c.year().into()))?;
-        for (mark, value) in [(b"-", c.month().into()), (b"-", c.day().into())] {
-            put(mark)?;
-            put(&digits::<2>(value))?;
-        }
-        for (mark, value) in [(b"T", second / 3600), (b":", second / 60 % 60), (b":", second % 60)] {
+        let (month, day) = (c.month().into(), c.day().into());
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        for (mark, value) in [(b"-", month), (b"-", day), (b"T", hour), (b":", minute), (b":", second)] {
             put(mark)?;
             put(&digits::<2>(value))?;
         }

@@ -334,7 +334,7 @@ impl Controller {
             Some(key) => key,
             None => self.link(rig)?.key,
         };
-        Ok(self.shared.identity.secret().shared_secret(&key)?.smsg_password())
+        Ok(self.shared.identity.shared_secret(&key)?.smsg_password())
     }
 
     /// The versions of a miner that are installed on a rig, or of all its miners; newest first.

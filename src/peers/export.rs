@@ -118,7 +118,7 @@ pub fn seal_registry(
     if with_access {
         form = form.with_text("access", &gojson::to_string_html(&access_of(registry))?);
     }
-    let proof = sign_challenge(&proven_text(form.fields(), recipient), &own.secret().shared_secret(recipient)?);
+    let proof = sign_challenge(&proven_text(form.fields(), recipient), &own.shared_secret(recipient)?);
     let sealed = stmf::seal(&form.with_text(PROOF, &base64_encode(&proof)), recipient.as_bytes(), rng)?;
     if sealed.len() > EXPORT_BYTES_MAX { Err(too_large()) } else { Ok(sealed) }
 }
@@ -156,7 +156,7 @@ pub fn open_registry(bytes: &[u8], own: &Identity) -> Result<RegistryExport> {
     let from = PublicKey::from_base64(only(&form, "from")?.unwrap_or_default())?;
     let proof = base64_decode_strict("registry export", only(&form, PROOF)?.unwrap_or_default())?;
     let text = proven_text(form.fields(), &own.public_key());
-    if !verify_challenge(&text, &proof, &own.secret().shared_secret(&from)?) {
+    if !verify_challenge(&text, &proof, &own.shared_secret(&from)?) {
         return Err(wrong("it was changed, or not made by the key that it names"));
     }
     let mut extras: BTreeMap<String, PeerExtra> = json(only(&form, "extras")?.unwrap_or("{}"))?;

@@ -62,7 +62,7 @@ impl Installer {
 
     /// A bundle that came in one message; gives its name back (mesh.md §4).
     pub(crate) fn deploy(&self, from: &PublicKey, deploy: Deploy) -> Result<String> {
-        let password = self.identity.secret().shared_secret(from)?.smsg_password();
+        let password = self.identity.shared_secret(from)?.smsg_password();
         bundle::check_name(&deploy.kind, &deploy.name)?;
         let bundle = Bundle::from(deploy);
         let name = bundle.name.clone();
