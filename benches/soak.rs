@@ -51,7 +51,8 @@ fn main() {
         r#"{"connections_max":2000,"unproven_max":2000,"unproven_per_address_max":2000,"handshakes_per_s":1000}"#;
     std::fs::write(rig_folder.join("config.json"), limits).unwrap();
     let serve = ["serve", "--open", "--listen", "127.0.0.1:0"];
-    let serving = Serving::start(&mut rigmesh(&serve));
+    // As the services of `bin/service` start it.
+    let serving = Serving::start(rigmesh(&serve).env("MALLOC_ARENA_MAX", "2"));
     let at = serving.at;
 
     let (ends, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));

@@ -100,7 +100,8 @@ for arch in "${archs[@]}"; do
   began=$SECONDS
   build=(cargo build --quiet --locked --bin rigmesh --profile "$profile" --target "$triple")
   # Nothing of the place where it was built stands in a binary. The separator lets paths have spaces.
-  flags=(-Ctarget-feature=+crt-static "--remap-path-prefix=$cargo_home/registry/src=crates" "--remap-path-prefix=$PWD=rigmesh")
+  # Relocations are packed (linkers that cannot do so yet leave them as they are): 0.2 MiB on x86-64.
+  flags=(-Ctarget-feature=+crt-static -Clink-arg=-Wl,-z,pack-relative-relocs "--remap-path-prefix=$cargo_home/registry/src=crates" "--remap-path-prefix=$PWD=rigmesh")
   # The two compilers must not take what the other has built.
   settings=("CARGO_TARGET_DIR=$target_dir/static-$way")
   if [ "$way" = debian ]; then

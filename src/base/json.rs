@@ -1,6 +1,6 @@
 //! What every JSON text from outside passes before any parser that recurses or allocates.
 
-use super::{Error, Result};
+use super::{Ends, Error, Result, json_ends, run};
 
 /// How deep arrays and objects may be nested in anything from a peer or a file. 120 levels
 /// overflow a 64 KiB stack in serde; connection threads have 256 KiB.
@@ -37,13 +37,10 @@ pub fn check_json<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str> {
 }
 
 /// How many of the first bytes stand for themselves inside a JSON string: up to the next quote,
-/// backslash or control character. Looks at 16 bytes at a time, which the compiler does in one step.
+/// backslash or control character.
 pub(crate) fn string_run(bytes: &[u8]) -> usize {
-    let ends = |c: u8| u8::from(c < 0x20) | u8::from(c == b'"') | u8::from(c == b'\\');
-    let plain = |chunk: &&[u8; 16]| chunk.iter().fold(0, |hit, c| hit | ends(*c)) == 0;
-    let skipped = bytes.as_chunks::<16>().0.iter().take_while(plain).count() * 16;
-    let rest = bytes.get(skipped..).unwrap_or_default();
-    skipped + rest.iter().position(|c| ends(*c) != 0).unwrap_or(rest.len())
+    const ENDS: Ends = json_ends(b"");
+    run(bytes, &ENDS, |c| u8::from(c < 0x20) | u8::from(c == b'"') | u8::from(c == b'\\'))
 }
 
 /// Skips what follows a backslash; a `\u` surrogate must come as a pair.
@@ -75,6 +72,15 @@ fn unicode_escape(rest: &[u8]) -> Option<(u32, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_ends_a_run_ends_it_near_and_far() {
+        for c in 0..=255 {
+            let mut far = [b'a'; 64];
+            far[40] = c;
+            assert_eq!(string_run(&far) == 64, string_run(&[c]) == 1, "{c}");
+        }
+    }
 
     #[test]
     fn depth_counts_only_outside_strings() {

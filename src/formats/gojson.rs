@@ -4,7 +4,7 @@
 //! them as `\u003c`, `\u003e`, `\u0026`; files are indented by two spaces. U+2028 and U+2029 are
 //! escaped everywhere, floats take Go's form (`1`, `0.1`, `1e+21`, `1e-7`).
 
-use crate::base::{Error, Result};
+use crate::base::{Ends, Error, Result, json_ends, run};
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 use std::io;
@@ -89,17 +89,15 @@ pub fn push_escaped(out: &mut Vec<u8>, text: &str, html: bool) {
 }
 
 /// How many of the first bytes need no look: up to the next quote, backslash, control character, first
-/// byte of what may be U+2028, and with `html` `<`, `>`, `&`. Looks at 16 bytes at a time, which the
-/// compiler does in one step.
+/// byte of what may be U+2028, and with `html` `<`, `>`, `&`.
 fn plain_run(bytes: &[u8], html: bool) -> usize {
-    let ends = |c: u8| {
-        let always = u8::from(c < 0x20) | u8::from(c == b'"') | u8::from(c == b'\\') | u8::from(c == 0xe2);
-        always | (u8::from(html) & (u8::from(c & !2 == b'<') | u8::from(c == b'&')))
-    };
-    let plain = |chunk: &&[u8; 16]| chunk.iter().fold(0, |hit, c| hit | ends(*c)) == 0;
-    let skipped = bytes.as_chunks::<16>().0.iter().take_while(plain).count() * 16;
-    let rest = bytes.get(skipped..).unwrap_or_default();
-    skipped + rest.iter().position(|c| ends(*c) != 0).unwrap_or(rest.len())
+    const ENDS: Ends = json_ends(&[0xe2]);
+    const HTML: Ends = json_ends(&[0xe2, b'<', b'>', b'&']);
+    let always = |c: u8| u8::from(c < 0x20) | u8::from(c == b'"') | u8::from(c == b'\\') | u8::from(c == 0xe2);
+    match html {
+        true => run(bytes, &HTML, |c| always(c) | u8::from(c & !2 == b'<') | u8::from(c == b'&')),
+        false => run(bytes, &ENDS, always),
+    }
 }
 
 fn short_escape(c: u8) -> Option<&'static [u8]> {
@@ -247,6 +245,15 @@ mod tests {
             let mut by_hand = Vec::new();
             push_string(&mut by_hand, text, html);
             assert_eq!(String::from_utf8(by_hand).unwrap(), self::text(text, html, false).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_ends_a_run_ends_it_near_and_far() {
+        for (c, html) in (0..=255).flat_map(|c| [(c, false), (c, true)]) {
+            let mut far = [b'a'; 64];
+            far[40] = c;
+            assert_eq!(plain_run(&far, html) == 64, plain_run(&[c], html) == 1, "{c} {html}");
         }
     }
 

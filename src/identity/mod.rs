@@ -10,16 +10,17 @@ mod address;
 mod address_text;
 mod challenge;
 mod keys;
+mod lately;
 mod node;
 mod rotation;
 mod sealed;
-mod secrets;
 mod sign;
 
 pub use address::Address;
 pub(crate) use challenge::hmac_sha256;
 pub use challenge::{CHALLENGE_BYTES, generate_challenge, sign_challenge, verify_challenge};
 pub use keys::{NodeId, PublicKey, SecretKey, SharedSecret, derive_shared_secret};
+pub(crate) use lately::Binds;
 pub use node::{Identity, NodeIdentity, ROLE_BYTES_MAX, Role};
 pub use rotation::Rotation;
 pub use sealed::{KeyCost, KeyKind, PASSPHRASE_BYTES_MAX, Passphrase, SEALED_KEY_BYTES, SealedKey};

@@ -1,12 +1,13 @@
 //! The public description of a node, its role, and a node's own identity.
 
-use super::secrets::SharedSecrets;
+use super::lately::{Binds, SharedSecrets};
 use super::{NodeId, PublicKey, SecretKey, SharedSecret, SignKey};
 use crate::base::{Error, Result, Rng, Timestamp, is_plain_name, quote_value};
 use crate::formats::reading::{null_is_default, object_only};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Longest role text accepted from outside, in bytes.
 pub const ROLE_BYTES_MAX: usize = 64;
@@ -164,6 +165,7 @@ pub struct Identity {
     info: NodeIdentity,
     key: PublicKey,
     shared: SharedSecrets,
+    binds: Arc<Binds>,
 }
 
 impl Identity {
@@ -188,7 +190,7 @@ impl Identity {
             created_at: now,
             role,
         };
-        Ok(Identity { secret, sign, info, key, shared: SharedSecrets::default() })
+        Ok(Identity { secret, sign, info, key, shared: SharedSecrets::default(), binds: Arc::default() })
     }
 
     /// Puts together what was stored. Name and role are taken as they are (a Go node writes any name).
@@ -200,7 +202,7 @@ impl Identity {
         if info.checked_key()? != key {
             return Err(Error::malformed("identity", "publicKey does not belong to the private key"));
         }
-        Ok(Identity { secret, sign, info, key, shared: SharedSecrets::default() })
+        Ok(Identity { secret, sign, info, key, shared: SharedSecrets::default(), binds: Arc::default() })
     }
 
     /// The node id.
@@ -229,6 +231,11 @@ impl Identity {
     /// As there.
     pub fn shared_secret(&self, peer: &PublicKey) -> Result<SharedSecret> {
         self.shared.get(&self.secret, peer)
+    }
+
+    /// The binds of peers that held of late.
+    pub(crate) fn binds(&self) -> &Arc<Binds> {
+        &self.binds
     }
 
     /// The signing key.

@@ -18,6 +18,9 @@ pub(crate) const SOCKET_VARIABLE: &str = "NOTIFY_SOCKET";
 pub(crate) const WATCHDOG_VARIABLE: &str = "WATCHDOG_USEC";
 /// For which process that holds.
 pub(crate) const WATCHDOG_PID_VARIABLE: &str = "WATCHDOG_PID";
+/// How many arenas the C library's allocator may lay out (`mallopt(3)`). The services of `bin/service` set it: a node has
+/// hundreds of short threads, which would spread over eight arenas a core.
+pub(crate) const ARENAS_VARIABLE: &str = "MALLOC_ARENA_MAX";
 
 /// The service manager that started this process and wants to hear from it.
 #[derive(Debug)]

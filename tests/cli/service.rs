@@ -185,6 +185,7 @@ fn the_service_manager_hears_when_the_node_serves_that_it_lives_and_that_it_stop
         folder
             .set_environment("NOTIFY_SOCKET", if by_name { format!("@{name}").into() } else { path.into_os_string() });
         folder.set_environment("WATCHDOG_USEC", "400000");
+        folder.set_environment("MALLOC_ARENA_MAX", "2");
         let daemon = folder.serve();
         let mut said = hear(&socket).0;
         // The dispatcher lives before the node serves.
@@ -218,7 +219,7 @@ fn the_service_manager_hears_when_the_node_serves_that_it_lives_and_that_it_stop
         let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
         let environ = String::from_utf8_lossy(&environ).into_owned();
         assert!(environ.contains("RIGMESH_LAUNCH=") && !environ.contains("NOTIFY_SOCKET"), "{environ}");
-        assert!(!environ.contains("WATCHDOG"), "{environ}");
+        assert!(!environ.contains("WATCHDOG") && !environ.contains("MALLOC_ARENA_MAX"), "{environ}");
 
         assert_eq!(daemon.stop(), 0);
         socket.set_nonblocking(true).unwrap();

@@ -9,7 +9,7 @@ use crate::miners::supervise::Exit;
 use crate::runtime::clock::wall;
 use crate::runtime::files::atomic;
 use crate::runtime::files::protect::PASSPHRASE_FILE_VARIABLE;
-use crate::runtime::service::{SOCKET_VARIABLE, WATCHDOG_PID_VARIABLE, WATCHDOG_VARIABLE};
+use crate::runtime::service::{ARENAS_VARIABLE, SOCKET_VARIABLE, WATCHDOG_PID_VARIABLE, WATCHDOG_VARIABLE};
 use parking_lot::Mutex;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::ffi::OsString;
@@ -65,6 +65,8 @@ impl Running {
             .env_remove(SOCKET_VARIABLE)
             .env_remove(WATCHDOG_VARIABLE)
             .env_remove(WATCHDOG_PID_VARIABLE)
+            // It fits a node; what fits a miner is for its profile to say.
+            .env_remove(ARENAS_VARIABLE)
             .envs(&launch.env)
             .env(MARK_VARIABLE, hex::encode(rng.array::<16>()))
             .current_dir(&launch.cwd)

@@ -5,8 +5,9 @@
 use super::noise::{Noise, Setup, Split};
 use super::{CipherHalf, KEY_BYTES, Statement};
 use crate::base::{Error, Refusal, Result, Rng};
-use crate::identity::{CHALLENGE_BYTES, Identity, PublicKey};
+use crate::identity::{Binds, CHALLENGE_BYTES, Identity, PublicKey};
 use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// SHA-256 of a clear handshake message, as it went over the wire.
@@ -63,6 +64,7 @@ pub struct Session {
 #[derive(Debug)]
 pub struct Start {
     noise: Noise,
+    binds: Arc<Binds>,
 }
 
 impl Start {
@@ -73,7 +75,7 @@ impl Start {
     pub fn new(local: &Identity, bound: &Bound<'_>, rng: &mut Rng) -> Result<(Start, Vec<u8>)> {
         let mut noise = noise(local, bound, true, rng)?;
         let first = noise.write(&[])?;
-        Ok((Start { noise }, first))
+        Ok((Start { noise, binds: local.binds().clone() }, first))
     }
 
     /// Takes N2, which came in `ack`, and gives N3. `expect` is the key that the ack states: it must be the one that is
@@ -91,7 +93,7 @@ impl Start {
     ) -> Result<(Session, Vec<u8>)> {
         let payload = self.noise.read(second)?;
         let key = self.noise.remote()?;
-        let peer = judged(&payload, &key, expect, sent)?;
+        let peer = judged(&payload, &key, expect, sent, &self.binds)?;
         let third = self.noise.write(&own.encode(hash_of(ack))?)?;
         Ok((session(self.noise.split()?, key, peer), third))
     }
@@ -101,6 +103,7 @@ impl Start {
 #[derive(Debug)]
 pub struct Answer {
     noise: Noise,
+    binds: Arc<Binds>,
     claimed: PublicKey,
 }
 
@@ -122,7 +125,7 @@ impl Answer {
             return Err(Refusal::BadProof.into());
         }
         let second = noise.write(&own.encode(hash_of(heard))?)?;
-        Ok((Answer { noise, claimed: *bound.initiator }, second))
+        Ok((Answer { noise, binds: local.binds().clone(), claimed: *bound.initiator }, second))
     }
 
     /// Takes N3; `ack` is [`hash_of`] the text of step 2 as it was sent. Now the peer is proven.
@@ -132,7 +135,7 @@ impl Answer {
     pub fn finish(mut self, third: &[u8], ack: &[u8; 32]) -> Result<Session> {
         let payload = self.noise.read(third)?;
         let key = self.noise.remote()?;
-        let peer = judged(&payload, &key, &self.claimed, ack)?;
+        let peer = judged(&payload, &key, &self.claimed, ack, &self.binds)?;
         Ok(session(self.noise.split()?, key, peer))
     }
 }
@@ -144,11 +147,11 @@ fn noise(local: &Identity, bound: &Bound<'_>, initiator: bool, rng: &mut Rng) ->
 }
 
 /// What the proven holder of `key` says, when it is the node that was meant and heard what we said.
-fn judged(payload: &[u8], key: &PublicKey, expect: &PublicKey, said: &[u8; 32]) -> Result<Statement> {
+fn judged(payload: &[u8], key: &PublicKey, expect: &PublicKey, said: &[u8; 32], binds: &Binds) -> Result<Statement> {
     if key != expect {
         return Err(Error::WrongKey { expected: expect.node_id().to_string(), got: key.node_id().to_string() });
     }
-    let peer = Statement::decode(payload, key)?;
+    let peer = Statement::decode(payload, key, binds)?;
     if peer.heard != *said {
         // Somebody between us changed the clear messages.
         return Err(Refusal::BadProof.into());

@@ -4,7 +4,7 @@ use super::PAYLOAD_BYTES_MAX;
 use crate::base::{Error, Result, check_json};
 use crate::formats::gojson;
 use crate::formats::reading::base64_array;
-use crate::identity::{Identity, PublicKey, Role, verify_bind};
+use crate::identity::{Binds, Identity, PublicKey, Role};
 use serde::{Deserialize, Serialize};
 
 /// The largest message that anybody may announce to take, bytes.
@@ -88,7 +88,7 @@ impl Statement {
     ///
     /// # Errors
     /// [`Error::Malformed`]: not such JSON, too long, or a signing key that does not belong to `key`.
-    pub fn decode(bytes: &[u8], key: &PublicKey) -> Result<Statement> {
+    pub(super) fn decode(bytes: &[u8], key: &PublicKey, binds: &Binds) -> Result<Statement> {
         let wrong = |why: String| Error::malformed("session statement", why);
         if bytes.len() > PAYLOAD_BYTES_MAX {
             return Err(wrong(format!("{} bytes, at most {PAYLOAD_BYTES_MAX}", bytes.len())));
@@ -104,7 +104,7 @@ impl Statement {
         if read.name.len() > NAME_BYTES_MAX {
             return Err(wrong(format!("the name has more than {NAME_BYTES_MAX} bytes")));
         }
-        if !verify_bind(key, &read.sign, &read.bind) {
+        if !binds.verify(key, &read.sign, &read.bind) {
             return Err(wrong("the signing key does not belong to the node's key".to_owned()));
         }
         read.max = read.max.clamp(MESSAGE_BYTES_MIN, MESSAGE_BYTES_MAX);
