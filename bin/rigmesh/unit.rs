@@ -204,7 +204,14 @@ mod tests {
     fn the_data_folder_decides_what_systemd_makes_and_what_it_shows() {
         let unit = |words: &[&str]| service(words).unwrap().system_unit().unwrap();
         let usual = unit(&["--program", "/usr/bin/rigmesh"]);
-        for line in ["StateDirectory=rigmesh", "ProtectHome=yes", "PrivateTmp=yes", "Type=notify", "WatchdogSec=60"] {
+        for line in [
+            "StateDirectory=rigmesh",
+            "ProtectHome=yes",
+            "PrivateTmp=yes",
+            "Type=notify",
+            "WatchdogSec=60",
+            "Environment=MALLOC_ARENA_MAX=2",
+        ] {
             assert!(usual.lines().any(|l| l == line), "{line}\n{usual}");
         }
         let holes = ["@EXEC@", "@USER@", "@STATE@", "@HOME@", "@TMP@"];
@@ -240,6 +247,7 @@ mod tests {
             let text = made.script(init).unwrap();
             let words = "serve --listen :1 --data-dir /var/lib/rigmesh\"";
             assert!(text.contains("/opt/rigmesh") && text.contains(words) && !text.contains(PROGRAM), "{text}");
+            assert!(text.contains("MALLOC_ARENA_MAX=2"), "{text}");
         }
         assert!(made.script("upstart").is_err());
         assert!(service(&["--", "--fleet", "a b"]).unwrap().script("openrc").is_err());
