@@ -4,6 +4,7 @@
 pub(crate) type Ends = [bool; 256];
 
 /// The control characters, the quote, the backslash, and these.
+#[expect(clippy::indexing_slicing, reason = "no byte is beyond 255, and the compiler carries it out")]
 pub(crate) const fn json_ends(more: &[u8]) -> Ends {
     let mut ends = [false; 256];
     let mut c = 0;

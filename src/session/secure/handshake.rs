@@ -151,7 +151,7 @@ fn judged(payload: &[u8], key: &PublicKey, expect: &PublicKey, said: &[u8; 32], 
     if key != expect {
         return Err(Error::WrongKey { expected: expect.node_id().to_string(), got: key.node_id().to_string() });
     }
-    let peer = Statement::decode(payload, key, binds)?;
+    let peer = Statement::decode_with(binds, payload, key)?;
     if peer.heard != *said {
         // Somebody between us changed the clear messages.
         return Err(Refusal::BadProof.into());

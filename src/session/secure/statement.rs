@@ -88,7 +88,12 @@ impl Statement {
     ///
     /// # Errors
     /// [`Error::Malformed`]: not such JSON, too long, or a signing key that does not belong to `key`.
-    pub(super) fn decode(bytes: &[u8], key: &PublicKey, binds: &Binds) -> Result<Statement> {
+    pub fn decode(bytes: &[u8], key: &PublicKey) -> Result<Statement> {
+        Statement::decode_with(&Binds::default(), bytes, key)
+    }
+
+    /// [`Statement::decode`], without the curve work when the bind held of late.
+    pub(super) fn decode_with(binds: &Binds, bytes: &[u8], key: &PublicKey) -> Result<Statement> {
         let wrong = |why: String| Error::malformed("session statement", why);
         if bytes.len() > PAYLOAD_BYTES_MAX {
             return Err(wrong(format!("{} bytes, at most {PAYLOAD_BYTES_MAX}", bytes.len())));
