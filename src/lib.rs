@@ -90,7 +90,7 @@
 //! # Threads
 //!
 //! `dispatcher`, `listen`, `jobs/0` and `jobs/1` (a hung one is replaced, at most eight), `store`, `depot` from the first deployment on, and `conn/<peer>` for
-//! every connection. Short-lived: `hs/<address>` dials or accepts, does TLS, upgrade and handshake; `conn/<n>/w` writes while
+//! every connection. Short-lived: `hs` dials or accepts, does TLS, upgrade and handshake, and waits half a second for the next; `conn/<n>/w` writes while
 //! there is a backlog. With a plain listener for packets `ueps`, and `ueps/<n>` for each of its connections. A DHT node has `kad` (which several nodes of a process may share, [`dht::Threads`]), `kad/r` and, while it saves, `kad/s`, with debug pages `kad/http/<n>`. A node that says where it is has `beacon`, on the local link `lan`, `join` until it has joined the DHT, and `find` for a question the mesh has. A rig adds `miner/<name>` for each miner, a daemon `control` and `signal`. Blocking sends go only towards the
 //! dispatcher, so no ring of waiting threads can form; away from it a full queue is a typed `Busy`. Whoever starts a
 //! thread joins it.

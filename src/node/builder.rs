@@ -31,6 +31,7 @@ use crate::runtime::net::eager::Eager;
 use crate::runtime::net::gate::{Gate, GateLimits};
 use crate::runtime::net::listen::Listener;
 use crate::runtime::net::open::{NetSettings, Opener, Replaced};
+use crate::runtime::net::pool::HandshakePool;
 use crate::runtime::net::tls::{self, TlsTrust};
 use crate::runtime::outgoing::{OwedBook, OwedFile};
 use crate::runtime::pairing::Pairings;
@@ -282,6 +283,7 @@ impl NodeBuilder {
                 half_open_per_net_max: config.half_open_per_net_max,
                 handshakes_per_s: config.handshakes_per_s,
             }),
+            pool: HandshakePool::new(threads.clone()),
             threads: threads.clone(),
             inbox: inbox.clone(),
             clock,

@@ -253,6 +253,7 @@ impl Node {
             control.join();
         }
         self.opener.gate.shut_all();
+        self.opener.pool.stop();
         self.threads.join_all();
         if let Some(miners) = &self.shared.miners {
             miners.shutdown(self.shared.config.drain());

@@ -1,7 +1,7 @@
 //! Sockets: TCP, TLS and the two halves of a WebSocket.
 //!
-//! A connection's threads: `hs/<address>` dials or accepts, does TLS, upgrade and handshake, and
-//! ends; `conn/<peer>` reads; `conn/<peer>/w` writes while there is a backlog. Whoever sends
+//! A connection's threads: `hs` dials or accepts, does TLS, upgrade and handshake, and ends
+//! or takes the next one; `conn/<peer>` reads; `conn/<peer>/w` writes while there is a backlog. Whoever sends
 //! otherwise writes itself, without blocking (see [`conn`]).
 
 pub(crate) mod conn;
@@ -14,6 +14,7 @@ pub(crate) mod listen;
 pub(crate) mod open;
 pub(crate) mod pipe;
 pub(crate) mod plain;
+pub(crate) mod pool;
 pub(crate) mod reader;
 pub(crate) mod tls;
 pub(crate) mod turns;

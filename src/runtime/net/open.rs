@@ -1,4 +1,4 @@
-//! `hs/<address>`: from a socket to a link. Dials or takes an accepted socket, does TLS, the
+//! `hs`: from a socket to a link. Dials or takes an accepted socket, does TLS, the
 //! WebSocket upgrade and the handshake of mesh.md §3, each under a deadline, then starts the
 //! reader and ends.
 
@@ -6,6 +6,7 @@ use super::conn::{Conn, Parts};
 use super::eager::Eager;
 use super::gate::{Entrance, Gate, Pass};
 use super::pipe::Pipe;
+use super::pool::HandshakePool;
 use super::reader::{Reader, Wire};
 use super::tls::{self, TlsTrust};
 use crate::base::{Error, Refusal, Result, Rng};
@@ -18,7 +19,7 @@ use crate::runtime::files::registry::SharedRegistry;
 use crate::runtime::pairing::{Attempt, Pairings};
 use crate::runtime::queues::{Event, InboxSender};
 use crate::runtime::rotation::Successions;
-use crate::runtime::threads::{STACK, STACK_HANDSHAKE, Threads};
+use crate::runtime::threads::{STACK, Threads};
 use crate::session::alone::{open_message, seal_message};
 use crate::session::handshake::{HANDSHAKE_BYTES_MAX, addressed_to};
 use crate::session::pairing::{open_paired, seal_paired};
@@ -75,6 +76,7 @@ pub(crate) struct Opener {
     pub(crate) rng: Mutex<Rng>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) eager: Arc<Eager>,
+    pub(crate) pool: Arc<HandshakePool>,
     pub(crate) threads: Arc<Threads>,
     pub(crate) inbox: InboxSender,
     pub(crate) clock: Clock,
@@ -118,7 +120,7 @@ impl Opener {
         let me = self.clone();
         let (from, link) = (SocketAddr::new(ip, from.port()), self.draw_link());
         let address = from.to_string();
-        let _ = self.threads.spawn(&format!("hs/{address}"), STACK_HANDSHAKE, move || {
+        let _ = self.pool.run(move || {
             if let Err(e) = me.answer(socket, pass, full, from, link) {
                 log::debug!(target: "mesh", address = address.as_str(); "no link: {e}");
             }
@@ -129,7 +131,7 @@ impl Opener {
     pub(crate) fn dial(self: &Arc<Self>, dial: DialId, target: Target) {
         let me = self.clone();
         let failed = self.inbox.clone();
-        let spawned = self.threads.spawn(&format!("hs/{}", target.address), STACK_HANDSHAKE, move || {
+        let spawned = self.pool.run(move || {
             if let Err(why) = me.call(dial, &target) {
                 me.inbox.send(Event::Mesh(Input::DialFailed { dial, why }));
             }
