@@ -1,6 +1,6 @@
 //! `hs`: from a socket to a link. Dials or takes an accepted socket, does TLS, the
 //! WebSocket upgrade and the handshake of mesh.md §3, each under a deadline, then starts the
-//! reader and ends.
+//! reader; the thread is one of the pool's (see [`super::pool`]).
 
 use super::conn::{Conn, Parts};
 use super::eager::Eager;
