@@ -4,7 +4,6 @@
 
 use rigmesh::base::Rng;
 use rigmesh::hidden::{IdleManner, IdlePeer};
-use std::process::Command;
 use std::time::Duration;
 use support::{Serving, binary};
 
@@ -24,11 +23,7 @@ fn main() {
         ("secure over TLS", IdleManner { plain: false, tls: true }),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let rigmesh = |args: &[&str]| {
-            let mut command = Command::new(binary());
-            command.arg("--data-dir").arg(folder.path()).args(args);
-            command
-        };
+        let rigmesh = |args: &[&str]| support::rigmesh(&binary(), folder.path(), args);
         let init: &[&str] = if manner.tls { &["--tls"] } else { &[] };
         let made = rigmesh(&[&["init", "--role", "worker", "--name", "hub"], init].concat()).output().unwrap();
         assert!(made.status.success(), "{made:?}");

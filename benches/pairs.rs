@@ -7,9 +7,9 @@ use rigmesh::base::Rng;
 use rigmesh::hidden::{IdleManner, IdlePeer};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
-use support::{Serving, binary};
+use support::{Serving, binary, rigmesh};
 
 #[path = "support/process.rs"]
 mod support;
@@ -134,7 +134,7 @@ impl Pair {
         };
         run(binary, &rig, &["peers", "allow", &key(&boss), "--grant", "controller", "--name", "boss"]);
         let serve = ["serve", "--open", "--listen", "127.0.0.1:0"];
-        let serving = Serving::start(rigmesh(binary, &rig).args(serve));
+        let serving = Serving::start(&mut rigmesh(binary, &rig, &serve));
         run(binary, &boss, &["peers", "add", &serving.at.to_string(), "--key", &key(&rig), "--name", "rig"]);
         std::thread::sleep(Duration::from_millis(500));
         Pair { binary: binary.to_owned(), folder, rig: serving }
@@ -147,14 +147,8 @@ impl Pair {
     }
 }
 
-fn rigmesh(binary: &str, folder: &Path) -> Command {
-    let mut command = Command::new(binary);
-    command.arg("--data-dir").arg(folder);
-    command
-}
-
 fn run(binary: &str, folder: &Path, args: &[&str]) -> Output {
-    let output = rigmesh(binary, folder).args(args).output().unwrap();
+    let output = rigmesh(binary, folder, args).output().unwrap();
     assert!(output.status.success(), "{args:?}: {output:?}");
     output
 }

@@ -11,7 +11,6 @@ use rigmesh::message::{Message, MessageType, Payload, RawPayload};
 use rigmesh::peers::Grants;
 use rigmesh::{Config, IdentityFiles, Node};
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::{Serving, binary};
@@ -47,11 +46,7 @@ fn config() -> Config {
 
 /// A rig that obeys `boss`, and takes in anybody.
 fn rig(folder: &Path, boss: &str) -> Serving {
-    let rigmesh = |args: &[&str]| {
-        let mut command = Command::new(binary());
-        command.arg("--data-dir").arg(folder).args(args);
-        command
-    };
+    let rigmesh = |args: &[&str]| support::rigmesh(&binary(), folder, args);
     assert!(rigmesh(&["init", "--role", "worker", "--name", "rig"]).output().unwrap().status.success());
     assert!(rigmesh(&["peers", "allow", boss, "--grant", "controller"]).output().unwrap().status.success());
     let limits = r#"{"connections_max":5000,"unproven_max":5000,"unproven_per_address_max":5000,"handshakes_per_s":5000,

@@ -10,7 +10,7 @@ use rigmesh::message::Payload;
 use rigmesh::{IdentityFiles, Node};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -33,8 +33,8 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     let rig_folder = folder.path().join("rig");
     let rigmesh = |args: &[&str]| {
-        let mut command = Command::new(binary());
-        command.arg("--data-dir").arg(&rig_folder).args(args).stderr(Stdio::null());
+        let mut command = support::rigmesh(&binary(), &rig_folder, args);
+        command.stderr(Stdio::null());
         command
     };
     assert!(rigmesh(&["init", "--role", "worker", "--name", "rig"]).stdout(Stdio::null()).status().unwrap().success());

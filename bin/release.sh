@@ -10,6 +10,9 @@
 # Two ways lead to the standard library of another processor. Where `rustup target add` works, its toolchain is used.
 # Elsewhere Debian's compiler (rustc-web) builds it from Debian's source of it (rust-web-src).
 #
+# What a running node uses stands in a row in them (see bin/release/linker), if there is an lld: the Rust toolchain's own or
+# Debian's.
+#
 #   CARGO_TARGET_DIR           where to build; target/ when it is not set
 #   RIGMESH_RELEASE_COMPILER   rustup or debian: that way and no other
 #   RIGMESH_RELEASE_PROFILE    another profile of Cargo.toml than `dist`, which is what ships
@@ -74,8 +77,18 @@ for arch in "${archs[@]}"; do
     command -v "qemu-$qemu-static" >/dev/null || wanted+=(qemu-user-static)
   fi
 done
+# The linker that takes an order of functions: there is one in a toolchain of rustup.
+find_lld() {
+  local of_rust
+  of_rust=$(echo "$(rustc --print sysroot 2>/dev/null || true)"/lib/rustlib/*/bin/gcc-ld)
+  if test -e "$of_rust/ld.lld"; then lld=$of_rust; else lld=$(realpath "$(command -v ld.lld)" 2>/dev/null || true); fi
+  test -d "$lld" || lld=${lld%/*}
+}
+find_lld
+test -n "$lld" || wanted+=(lld)
 mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" | sort -u | sed '/^$/d')
 bring "${wanted[@]}"
+find_lld
 
 # Which way leads to the standard library of $triple.
 way_of() {
@@ -100,7 +113,9 @@ for arch in "${archs[@]}"; do
   began=$SECONDS
   build=(cargo build --quiet --locked --bin rigmesh --profile "$profile" --target "$triple")
   # Nothing of the place where it was built stands in a binary. The separator lets paths have spaces.
-  flags=(-Ctarget-feature=+crt-static "--remap-path-prefix=$cargo_home/registry/src=crates" "--remap-path-prefix=$PWD=rigmesh")
+  flags=("--remap-path-prefix=$cargo_home/registry/src=crates" "--remap-path-prefix=$PWD=rigmesh" -Ctarget-feature=+crt-static)
+  # These names say the types a function is for, which the linker's list of functions needs.
+  flags+=(-Csymbol-mangling-version=v0)
   # Packed relocations spare 0.2 MiB. The C library's start reads them since 2.36, and says so; older linkers leave them as
   # they are.
   if grep -aqs GLIBC_ABI_DT_RELR "$("$cc" -print-file-name=libc.so.6)"; then
@@ -122,10 +137,16 @@ for arch in "${archs[@]}"; do
   settings+=("CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${flags[*]}")")
   settings+=("CC_${triple//-/_}=$cc")
   linker=CARGO_TARGET_${triple//-/_}_LINKER
-  settings+=("${linker^^}=$cc")
+  nm=nm
+  test "$arch" = "$host" || nm=$gnu-nm
+  place=$target_dir/static-$way/$triple/$profile
+  settings+=("${linker^^}=$PWD/bin/release/linker" "RIGMESH_LINKER_CC=$cc" "RIGMESH_LINKER_NM=$nm"
+    "RIGMESH_LINKER_LLD=$lld" "RIGMESH_LINKER_COUNT=$place/functions-in-a-row")
+  # Cargo does not know of the list.
+  if test bin/release/functions -nt "$place/functions-in-a-row"; then rm -f "$place"/{,deps/}rigmesh*; fi
   env "${settings[@]}" "${build[@]}" || fail "the build for $arch failed"
 
-  made=$target_dir/static-$way/$triple/$profile/rigmesh
+  made=$place/rigmesh
   kind=$(file -b "$made")
   case "$kind" in *"statically linked"* | *"static-pie linked"*) ;; *) fail "$arch is not static: $kind" ;; esac
   run=()
@@ -138,8 +159,9 @@ for arch in "${archs[@]}"; do
   chmod 755 "$out/$name.new"
   mv "$out/$name.new" "$out/$name"
   size=$(stat -c %s "$out/$name")
-  printf '%-36s %9d bytes (%d.%02d MiB), %s, %s%s, %d s\n' "$name" "$size" $((size >> 20)) \
-    $(((size & 1048575) * 100 >> 20)) "${kind%%,*}" "$way" "${run:+, run under qemu}" $((SECONDS - began))
+  printf '%-36s %9d bytes (%d.%02d MiB), %s, %s%s, %s functions in a row, %d s\n' "$name" "$size" $((size >> 20)) \
+    $(((size & 1048575) * 100 >> 20)) "${kind%%,*}" "$way" "${run:+, run under qemu}" "$(cat "$place/functions-in-a-row")" \
+    $((SECONDS - began))
 done
 (cd "$out" && sha256sum "rigmesh-$version-"*-linux >SHA256SUMS)
 echo "in $out"

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -54,6 +55,14 @@ impl Drop for Serving {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// That binary with the data of a folder.
+#[allow(dead_code, reason = "not every bench asks for everything")]
+pub(crate) fn rigmesh(binary: &str, folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(binary);
+    command.arg("--data-dir").arg(folder).args(args);
+    command
 }
 
 /// The binary under measurement: this build's, or the one that `RIGMESH_BINARY` names, such as the static one that is shipped.

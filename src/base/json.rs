@@ -1,6 +1,6 @@
 //! What every JSON text from outside passes before any parser that recurses or allocates.
 
-use super::{Ends, Error, Result, json_ends, run};
+use super::{Error, Result, Runs, run};
 
 /// How deep arrays and objects may be nested in anything from a peer or a file. 120 levels
 /// overflow a 64 KiB stack in serde; connection threads have 256 KiB.
@@ -39,8 +39,11 @@ pub fn check_json<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str> {
 /// How many of the first bytes stand for themselves inside a JSON string: up to the next quote,
 /// backslash or control character.
 pub(crate) fn string_run(bytes: &[u8]) -> usize {
-    const ENDS: Ends = json_ends(b"");
-    run(bytes, &ENDS, |c| u8::from(c < 0x20) | u8::from(c == b'"') | u8::from(c == b'\\'))
+    struct Text;
+    impl Runs for Text {
+        const ENDS: &[u8] = b"\"\\";
+    }
+    run::<Text>(bytes)
 }
 
 /// Skips what follows a backslash; a `\u` surrogate must come as a pair.

@@ -19,7 +19,7 @@ pub use error::{Error, Refusal, Result};
 pub(crate) use json::string_run;
 pub use json::{JSON_DEPTH_MAX, check_json};
 pub use rng::Rng;
-pub(crate) use run::{Ends, json_ends, run};
+pub(crate) use run::{Runs, run};
 pub(crate) use text::serde_as_text;
 pub use text::{base64_decode_strict, base64_encode, is_plain_name, key_of_file, quote_value, sanitise_name};
 pub use time::{Now, Time, Timestamp, TimestampError};

@@ -1,36 +1,48 @@
 //! Runs of text that need no look at each byte.
 
-/// Which bytes end a run.
-pub(crate) type Ends = [bool; 256];
-
-/// The control characters, the quote, the backslash, and these.
-#[expect(clippy::indexing_slicing, reason = "no byte is beyond 255, and the compiler carries it out")]
-pub(crate) const fn json_ends(more: &[u8]) -> Ends {
-    let mut ends = [false; 256];
-    let mut c = 0;
-    while c < 0x20 {
-        ends[c] = true;
-        c += 1;
-    }
-    (ends[b'"' as usize], ends[b'\\' as usize]) = (true, true);
-    let mut rest = more;
-    while let [c, tail @ ..] = rest {
-        ends[*c as usize] = true;
-        rest = tail;
-    }
-    ends
+/// What ends a run in texts of one kind.
+pub(crate) trait Runs {
+    /// These bytes, and control characters.
+    const ENDS: &[u8];
+    /// The same as a table for all bytes, of the compiler's making.
+    const TABLE: [bool; 256] = table(Self::ENDS);
 }
 
-/// How many of the first bytes do not end a run: `ends` and `end` say the same of a byte, as a table and in numbers (0 for
-/// no). Most runs are short, and the table is quickest for them; from the 17th byte on 16 are looked at in one step, which
-/// the compiler makes of the numbers.
-pub(crate) fn run(bytes: &[u8], ends: &Ends, end: impl Fn(u8) -> u8) -> usize {
-    let position = |bytes: &[u8]| bytes.iter().position(|c| ends.get(usize::from(*c)).is_some_and(|ends| *ends));
+/// Control characters end a run too.
+const CONTROLS: u8 = 0x20;
+
+#[expect(clippy::indexing_slicing, reason = "no byte is beyond 255, and the compiler carries it out")]
+const fn table(ends: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut c = 0;
+    while c < CONTROLS {
+        table[c as usize] = true;
+        c += 1;
+    }
+    let mut rest = ends;
+    while let [c, tail @ ..] = rest {
+        table[*c as usize] = true;
+        rest = tail;
+    }
+    table
+}
+
+/// How many of the first bytes do not end a run. Most runs are short, and the table is quickest for them; from the 17th byte
+/// on 16 are looked at in one step.
+pub(crate) fn run<R: Runs>(bytes: &[u8]) -> usize {
+    let position = |bytes: &[u8]| bytes.iter().position(|c| R::TABLE.get(usize::from(*c)).is_some_and(|ends| *ends));
     let (head, rest) = bytes.split_at_checked(16).unwrap_or((bytes, &[]));
     if let Some(at) = position(head) {
         return at;
     }
-    let plain = |chunk: &&[u8; 16]| chunk.iter().fold(0, |hit, c| hit | end(*c)) == 0;
+    // Each end for itself: the compiler compares sixteen bytes with it in one step.
+    let any = |chunk: &[u8; 16], ends: fn(u8, u8) -> bool, end: u8| {
+        chunk.iter().fold(0, |hit, c| hit | u8::from(ends(*c, end)))
+    };
+    let plain = |chunk: &&[u8; 16]| {
+        let controls = any(chunk, |c, end| c < end, CONTROLS);
+        R::ENDS.iter().fold(controls, |hit, end| hit | any(chunk, |c, end| c == end, *end)) == 0
+    };
     let skipped = rest.as_chunks::<16>().0.iter().take_while(plain).count() * 16;
     let tail = rest.get(skipped..).unwrap_or_default();
     head.len() + skipped + position(tail).unwrap_or(tail.len())
@@ -42,14 +54,16 @@ mod tests {
 
     #[test]
     fn a_run_ends_at_the_first_byte_that_ends_one_wherever_it_stands() {
-        const ENDS: Ends = json_ends(b"&");
-        let end = |c: u8| u8::from(ENDS[usize::from(c)]);
+        struct Text;
+        impl Runs for Text {
+            const ENDS: &[u8] = b"\"\\&";
+        }
         for len in 0..80 {
             let mut text = vec![b'a'; len];
-            assert_eq!(run(&text, &ENDS, end), len);
+            assert_eq!(run::<Text>(&text), len);
             for at in (0..len).rev() {
                 text[at] = *b"\"\\&\n\0".get(at % 5).unwrap();
-                assert_eq!(run(&text, &ENDS, end), at, "of {len}");
+                assert_eq!(run::<Text>(&text), at, "of {len}");
             }
         }
     }

@@ -4,7 +4,7 @@
 //! them as `\u003c`, `\u003e`, `\u0026`; files are indented by two spaces. U+2028 and U+2029 are
 //! escaped everywhere, floats take Go's form (`1`, `0.1`, `1e+21`, `1e-7`).
 
-use crate::base::{Ends, Error, Result, json_ends, run};
+use crate::base::{Error, Result, Runs, run};
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 use std::io;
@@ -91,13 +91,15 @@ pub fn push_escaped(out: &mut Vec<u8>, text: &str, html: bool) {
 /// How many of the first bytes need no look: up to the next quote, backslash, control character, first
 /// byte of what may be U+2028, and with `html` `<`, `>`, `&`.
 fn plain_run(bytes: &[u8], html: bool) -> usize {
-    const ENDS: Ends = json_ends(&[0xe2]);
-    const HTML: Ends = json_ends(&[0xe2, b'<', b'>', b'&']);
-    let always = |c: u8| u8::from(c < 0x20) | u8::from(c == b'"') | u8::from(c == b'\\') | u8::from(c == 0xe2);
-    match html {
-        true => run(bytes, &HTML, |c| always(c) | u8::from(c & !2 == b'<') | u8::from(c == b'&')),
-        false => run(bytes, &ENDS, always),
+    struct Text;
+    impl Runs for Text {
+        const ENDS: &[u8] = b"\"\\\xe2";
     }
+    struct Html;
+    impl Runs for Html {
+        const ENDS: &[u8] = b"\"\\\xe2<>&";
+    }
+    if html { run::<Html>(bytes) } else { run::<Text>(bytes) }
 }
 
 fn short_escape(c: u8) -> Option<&'static [u8]> {
