@@ -13,10 +13,8 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Ciphertext is read in pieces of this size while shaking hands, then of [`CIPHER_IDLE`], and up to [`CIPHER_MAX`] under load.
-const CIPHER_HANDSHAKE: usize = 1024;
-/// A ping and its answer fit. A node holds many connections that do no more.
-const CIPHER_IDLE: usize = 256;
+/// Ciphertext is read in pieces of this size at first, and up to [`CIPHER_MAX`] under load.
+const CIPHER_MIN: usize = 1024;
 const CIPHER_MAX: usize = 16 * 1024;
 
 /// How long, and how many reads of 4 KiB, are spent on input that nobody wants.
@@ -40,7 +38,7 @@ pub(crate) struct Pipe {
 impl Pipe {
     /// For the handshake: every read and write must be done by `deadline`.
     pub(crate) fn new(socket: Arc<TcpStream>, tls: Option<Connection>, deadline: Instant) -> Pipe {
-        let cipher = if tls.is_some() { vec![0; CIPHER_HANDSHAKE] } else { Vec::new() };
+        let cipher = if tls.is_some() { vec![0; CIPHER_MIN] } else { Vec::new() };
         let tls = tls.map(|c| Arc::new(Mutex::new(c)));
         let deadline = Some(deadline);
         Pipe { socket, tls, cipher, from: 0, to: 0, deadline, eager: None, conn: None, pending: Vec::new() }
@@ -90,11 +88,6 @@ impl Pipe {
         self.deadline = None;
         self.eager = None;
         self.socket.set_read_timeout(None)?;
-        if self.from == self.to && self.tls.is_some() {
-            // A new one: a vector that is cut short keeps its memory.
-            self.cipher = vec![0; CIPHER_IDLE];
-            (self.from, self.to) = (0, 0);
-        }
         self.conn = Some(conn);
         Ok(())
     }
