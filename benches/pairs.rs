@@ -6,10 +6,8 @@
 use rigmesh::base::Rng;
 use rigmesh::hidden::{IdleManner, IdlePeer};
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Output;
 use std::time::Duration;
-use support::{Serving, binary, rigmesh};
+use support::{Serving, binary, key, rigmesh, run};
 
 #[path = "support/process.rs"]
 mod support;
@@ -127,15 +125,10 @@ impl Pair {
         for folder in [&rig, &boss] {
             std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
         }
-        let key = |folder: &Path| {
-            let row: serde_json::Value =
-                serde_json::from_slice(&run(binary, folder, &["id", "--json"]).stdout).unwrap();
-            row["key"].as_str().unwrap().to_owned()
-        };
-        run(binary, &rig, &["peers", "allow", &key(&boss), "--grant", "controller", "--name", "boss"]);
+        run(binary, &rig, &["peers", "allow", &key(binary, &boss), "--grant", "controller", "--name", "boss"]);
         let serve = ["serve", "--open", "--listen", "127.0.0.1:0"];
         let serving = Serving::start(&mut rigmesh(binary, &rig, &serve));
-        run(binary, &boss, &["peers", "add", &serving.at.to_string(), "--key", &key(&rig), "--name", "rig"]);
+        run(binary, &boss, &["peers", "add", &serving.at.to_string(), "--key", &key(binary, &rig), "--name", "rig"]);
         std::thread::sleep(Duration::from_millis(500));
         Pair { binary: binary.to_owned(), folder, rig: serving }
     }
@@ -145,10 +138,4 @@ impl Pair {
         let args = ["bench", what, "rig", "--count", &count.to_string(), "--json"];
         serde_json::from_slice(&run(&self.binary, &self.folder.path().join("boss"), &args).stdout).unwrap()
     }
-}
-
-fn run(binary: &str, folder: &Path, args: &[&str]) -> Output {
-    let output = rigmesh(binary, folder, args).output().unwrap();
-    assert!(output.status.success(), "{args:?}: {output:?}");
-    output
 }

@@ -10,8 +10,7 @@
 # Two ways lead to the standard library of another processor. Where `rustup target add` works, its toolchain is used.
 # Elsewhere Debian's compiler (rustc-web) builds it from Debian's source of it (rust-web-src).
 #
-# What a running node uses stands in a row in them (see bin/release/linker), if there is an lld: the Rust toolchain's own or
-# Debian's.
+# What a running node uses stands in a row in them: bin/release/linker.
 #
 #   CARGO_TARGET_DIR           where to build; target/ when it is not set
 #   RIGMESH_RELEASE_COMPILER   rustup or debian: that way and no other

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 /// A node that is ended with this.
@@ -63,6 +63,21 @@ pub(crate) fn rigmesh(binary: &str, folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(binary);
     command.arg("--data-dir").arg(folder).args(args);
     command
+}
+
+/// Has it carry out one command, which must succeed.
+#[allow(dead_code, reason = "not every bench asks for everything")]
+pub(crate) fn run(binary: &str, folder: &Path, args: &[&str]) -> Output {
+    let output = rigmesh(binary, folder, args).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    output
+}
+
+/// The public key of the node in a folder.
+#[allow(dead_code, reason = "not every bench asks for everything")]
+pub(crate) fn key(binary: &str, folder: &Path) -> String {
+    let id: serde_json::Value = serde_json::from_slice(&run(binary, folder, &["id", "--json"]).stdout).unwrap();
+    id["key"].as_str().unwrap().to_owned()
 }
 
 /// The binary under measurement: this build's, or the one that `RIGMESH_BINARY` names, such as the static one that is shipped.
